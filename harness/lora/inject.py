@@ -300,7 +300,7 @@ def adapted_layer(
 
 def _overlap(one: WeightSlice, other: WeightSlice) -> bool:
     return (
-        (one.weight, one.expert) == (other.weight, other.expert) and one.start < other.stop and other.start < one.stop
+        (one.weight, one.expert) == (other.weight, other.expert) and one.offset < other.stop and other.offset < one.stop
     )
 
 

@@ -83,21 +83,21 @@ class LoraLinear(Adapted):
         dropped = self.dropout(x)
         for _, update in self.low_rank():
             down, up = update.factors()
-            start, stop = update.where.start, update.where.stop
+            offset, stop = update.where.offset, update.where.stop
             low = F.linear(dropped, down)
-            if not update.scales_outputs and start == 0 and stop == y.shape[-1]:
+            if not update.scales_outputs and offset == 0 and stop == y.shape[-1]:
                 # One kernel scales, multiplies and adds, in place of three.
                 flat = y.reshape(-1, stop), low.reshape(-1, low.shape[-1])
                 y = torch.addmm(*flat, up.t(), alpha=update.scale).view(y.shape)
                 continue
             change = F.linear(low * update.scale, up)
             if (scaling := update.output_scaling(self.matrix(update))) is not None:
-                mine = y[..., start:stop].clone()
-                change = _magnified(mine, self._bias(start, stop), change, scaling)
-            if start == 0 and stop == y.shape[-1]:
+                mine = y[..., offset:stop].clone()
+                change = _magnified(mine, self._bias(offset, stop), change, scaling)
+            if offset == 0 and stop == y.shape[-1]:
                 y = y + change
             else:
-                y[..., start:stop] += change
+                y[..., offset:stop] += change
         return y
 
     @property
@@ -105,9 +105,9 @@ class LoraLinear(Adapted):
         """The frozen weight: T5's feed-forward layer asks its last projection what type it computes in."""
         return frozen_weight(self.base, "weight")
 
-    def _bias(self, start: int, stop: int) -> Tensor | None:
+    def _bias(self, offset: int, stop: int) -> Tensor | None:
         bias = self.base.bias
-        return bias[start:stop] if isinstance(bias, Tensor) else None
+        return bias[offset:stop] if isinstance(bias, Tensor) else None
 
 
 class LoraConv(Adapted):

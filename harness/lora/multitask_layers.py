@@ -172,7 +172,7 @@ class MtlLoraLinear(LoraLinear):
         dropped = self.dropout(x)
         for update in updates:
             downs, ups = stacked([update.factors_of(task) for task in update.tasks])
-            part = slice(update.where.start, update.where.stop)
+            part = slice(update.where.offset, update.where.stop)
             changed = add_per_row(y[..., part], dropped, downs=update.scale * downs, ups=ups, rows=rows)
             if changed.shape == y.shape:
                 y = changed

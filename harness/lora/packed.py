@@ -116,7 +116,7 @@ class Stack:
     """A (N, R, I) and B (N, O, R) of the same matrix, padded with zeros; an update that is not there is all zeros."""
 
     updates: Sequence[LowRankUpdate | None]
-    start: int
+    offset: int
     stop: int
 
     def __post_init__(self) -> None:
@@ -155,7 +155,7 @@ class PackedLinear(nn.Module):
         self.base, self.rows = base, rows
         self.drops = [_probability(layer) for layer in layers]
         keys = {
-            key: (update.where.start, update.where.stop)
+            key: (update.where.offset, update.where.stop)
             for layer in layers
             if layer is not None
             for key, update in layer.low_rank()
@@ -168,11 +168,11 @@ class PackedLinear(nn.Module):
         y: Tensor = self.base(x)
         dropped = self.rows.dropout(x, self.drops) if any(self.drops) else x
         for stack in self.stacks:
-            if stack.start == 0 and stack.stop == y.shape[-1]:
+            if stack.offset == 0 and stack.stop == y.shape[-1]:
                 y = self._added(y, dropped, stack)
             else:
-                mine = y[..., stack.start : stack.stop]
-                y[..., stack.start : stack.stop] = self._added(mine, dropped, stack)
+                mine = y[..., stack.offset : stack.stop]
+                y[..., stack.offset : stack.stop] = self._added(mine, dropped, stack)
         return y
 
     def _added(self, y: Tensor, x: Tensor, stack: Stack) -> Tensor:

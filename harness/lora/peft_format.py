@@ -133,7 +133,7 @@ def block_diagonal(layer: Adapted, weight: str, scale: float) -> tuple[Tensor, T
     for update in updates:
         down, up = update.foldable_factors()
         rows = up.new_zeros(outputs, up.shape[1])
-        rows[update.where.start : update.where.stop] = up * (update.scale / scale)
+        rows[update.where.offset : update.where.stop] = up * (update.scale / scale)
         downs.append(down)
         ups.append(rows)
     return torch.cat(downs), torch.cat(ups, 1)
@@ -202,7 +202,7 @@ def _describe(update: LowRankUpdate) -> dict[str, Any]:
     where = update.where
     return {
         "weight": where.weight,
-        "start": where.start,
+        "start": where.offset,
         "stop": where.stop,
         "transposed": where.transposed,
         "rows": where.rows,

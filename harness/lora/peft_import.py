@@ -23,7 +23,7 @@ from harness.lora.update import LowRankUpdate, ScaledUpdate, WeightSlice, frozen
 from harness.lora.variants.dora import DoraUpdate
 from harness.lora.weight_space_layers import expert_slices
 
-_SLICE = [field.name for field in dataclasses.fields(WeightSlice)]
+_SLICE = [field.name for field in dataclasses.fields(WeightSlice) if field.name != "offset"]  # `start` in the file
 _PEFT_DEFAULT = 8  # of r and of lora_alpha, where a file leaves them out
 _PARTS = ("lora_A", "lora_B", "lora_E", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector")
 
@@ -53,7 +53,7 @@ def _import_own(base: nn.Module, config: dict[str, Any], tensors: dict[str, Tens
         layer = _module(base, name)
         updates = {}
         for key, facts in described.items():
-            where = WeightSlice(**{field: facts[field] for field in _SLICE if field in facts})
+            where = WeightSlice(offset=facts["start"], **{field: facts[field] for field in _SLICE if field in facts})
             parts = {part: tensors.get(f"{name}.{key}.{part}") for part in "ABmc"}
             updates[key] = _update(layer, name, where, facts["scale"], parts)
             ranks[name] = facts["rank"]

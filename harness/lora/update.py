@@ -18,13 +18,13 @@ from typing_extensions import override
 class WeightSlice:
     """The matrix (O, I) that is changed: which weight of a layer, and what part of it.
 
-    A weight is read as one row for each output, and `start` to `stop` are the rows taken. `transposed` weights have one
-    column for each output (embeddings, transformers' Conv1D). `rows` reads a kernel as loralib does, as that many rows.
-    `expert` is the number of the matrix in a weight that has one for each expert.
+    A weight is read as one row for each output, and `offset` to `stop` are the rows taken. `transposed` weights have
+    one column for each output (embeddings, transformers' Conv1D). `rows` reads a kernel as loralib does, as that many
+    rows. `expert` is the number of the matrix in a weight that has one for each expert.
     """
 
     weight: str
-    start: int
+    offset: int
     stop: int
     transposed: bool = False
     rows: int | None = None
@@ -34,7 +34,7 @@ class WeightSlice:
         """The matrix as a view: what is written into it is written into the weight."""
         weight = weight if self.expert is None else weight[self.expert]
         whole = weight.t() if self.transposed else weight.view(self.rows or weight.shape[0], -1)
-        return whole[self.start : self.stop]
+        return whole[self.offset : self.stop]
 
 
 def frozen_weight(layer: nn.Module, name: str) -> Tensor:

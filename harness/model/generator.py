@@ -184,7 +184,7 @@ def base_file(config: GeneratorModelConfig) -> Path | None:
 
 def tokens(config: GeneratorModelConfig) -> Tokens:
     """The tokenizer as configured, or beside the weights, or to be learned; and the ids set around texts."""
-    pad, end, start = special_tokens_of(config)
+    pad, end, decoder_start = special_tokens_of(config)
     if config.tokenizer is not None:
         folder = assets.fetch(config.tokenizer.address, config.tokenizer.sha256)
     elif (beside := generator_folder(config)) is not None:
@@ -193,8 +193,8 @@ def tokens(config: GeneratorModelConfig) -> Tokens:
         raise ConfigError("model.tokenizer: missing; fresh weights of the family marian need one")
     else:
         first, last = _LEARNED[config.family]
-        return Tokens(None, pad, end, start, config.separator, config.shape.vocabulary, first, last)
-    return Tokens(folder, pad, end, start, config.separator)
+        return Tokens(None, pad, end, decoder_start, config.separator, config.shape.vocabulary, first, last)
+    return Tokens(folder, pad, end, decoder_start, config.separator)
 
 
 # Special tokens of a tokenizer that is learned, at its lowest and its highest ids.

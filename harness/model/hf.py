@@ -204,12 +204,12 @@ def tokens(config: HfModelConfig) -> Tokens | None:
         return Tokens(None, 0, sample_rate=reads.rate, most_samples=reads.most)
     file = tokenizer_of(folder, f"model.address={config.address}")
     special, text = special_ids(folder, file), made.get_text_config()
-    start = special.start
-    if start is None:
-        start = getattr(made, "decoder_start_token_id", None)
+    decoder_start = special.decoder_start
+    if decoder_start is None:
+        decoder_start = getattr(made, "decoder_start_token_id", None)
     end = first_id(getattr(text, "eos_token_id", None)) if special.end is None else special.end
-    start = start if made.is_encoder_decoder else None
-    return Tokens(file, text.pad_token_id, end, start, config.separator, begin=special.begin)
+    decoder_start = decoder_start if made.is_encoder_decoder else None
+    return Tokens(file, text.pad_token_id, end, decoder_start, config.separator, begin=special.begin)
 
 
 def takes(config: HfModelConfig) -> Takes:

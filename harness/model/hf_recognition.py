@@ -107,8 +107,8 @@ def prompted_tokens(config: HfModelConfig, folder: Path, made: PreTrainedConfig,
     """
     facts = generation_facts(folder) | _speech_facts(config, folder)
     file = tokenizer_of(folder, f"model.address={config.address}")
-    start, end = facts.get("decoder_start_token_id"), first_id(facts.get("eos_token_id"))
-    if start is None or end is None:
+    decoder_start, end = facts.get("decoder_start_token_id"), first_id(facts.get("eos_token_id"))
+    if decoder_start is None or end is None:
         raise ConfigError(
             f"model.address={config.address}: neither of its two configurations says start and end of text"
         )
@@ -116,7 +116,7 @@ def prompted_tokens(config: HfModelConfig, folder: Path, made: PreTrainedConfig,
         file,
         made.pad_token_id,
         end,
-        start,
+        decoder_start,
         sample_rate=reads.rate,
         most_samples=reads.most,
         prompt=_prompt(config, facts),

@@ -96,7 +96,7 @@ class SpecialIds:
 
     begin: int | None
     end: int | None
-    start: int | None
+    decoder_start: int | None
 
 
 def special_ids(folder: Path, file: Path) -> SpecialIds:

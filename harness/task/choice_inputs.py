@@ -80,7 +80,7 @@ class ChoiceInputs(Inputs):
     def _begun(self, pairs: list[int]) -> dict[str, Tensor]:
         """Their batch. A token that begins every text of a decoder beside an encoder is read, and not scored."""
         batch, special = self.pairs.batch(pairs), self.pairs.special
-        if special.start is None or special.begin is None:
+        if special.decoder_start is None or special.begin is None:
             return batch
         read, labels = batch["decoder_ids"], batch["labels"]
         begin, unscored = (torch.full((len(pairs), 1), value) for value in (special.begin, IGNORED))
@@ -119,7 +119,7 @@ def encode_choices(
     """
     assert tokens.tokenizer is not None
     assert tokens.end is not None
-    special = SpecialTokens(tokens.pad, tokens.end, tokens.start, tokens.begin)
+    special = SpecialTokens(tokens.pad, tokens.end, tokens.decoder_start, tokens.begin)
     key = hashlib.sha256(b"choice, cut by question\0")
     for part in (*map(assets.sha256_of, tokenizer_files(tokens.tokenizer)), repr((special, delimiter, max_length))):
         key.update(part.encode() + b"\0")
@@ -140,7 +140,7 @@ def _arrays(
     names = [name for name, options in zip(split.names, split.options, strict=True) for _ in options]
     asked = zip(split.questions, split.options, strict=True)
     pairs = [(question, option) for question, options in asked for option in options]
-    divide = _paired if special.start is not None else _joined
+    divide = _paired if special.decoder_start is not None else _joined
     parted = divide(folder, special, pairs, delimiter)
     problems = {
         "options have no token of their own behind their question, task.delimiter parts them": [
@@ -154,7 +154,7 @@ def _arrays(
         raise ConfigError(
             *(f"task=choice: {said} (rows {listed(dict.fromkeys(at))})" for said, at in problems.items() if at)
         )
-    needed = [len(source) + (0 if special.start is not None else len(target)) for source, target in parted]
+    needed = [len(source) + (0 if special.decoder_start is not None else len(target)) for source, target in parted]
     sizes = list(map(len, split.options))
     over = np.maximum(0, np.maximum.reduceat(needed, np.cumsum([0, *sizes[:-1]])) - max_length)
     sources = [_cut(source, lost, special) for (source, _), lost in zip(parted, np.repeat(over, sizes), strict=True)]

@@ -187,7 +187,7 @@ def _read_alike(task: Task, splits: Mapping[str, Inputs]) -> list[str]:
 def _marks(tokens: Tokens, *_: int) -> tuple[int | None, list[int]]:
     """The id of what a tokenizer does not know, None where it knows all or has another use for it; and special ids."""
     assert tokens.tokenizer is not None
-    ours = {number for number in (tokens.pad, tokens.end, tokens.start, tokens.begin) if number is not None}
+    ours = {number for number in (tokens.pad, tokens.end, tokens.decoder_start, tokens.begin) if number is not None}
     unknown, special = _written(tokenizer_files(tokens.tokenizer))
     return None if unknown in ours else unknown, sorted((special | ours) - {unknown})
 

@@ -47,7 +47,7 @@ class Seq2seqTask(WritingTask):
         assert tokens is not None
         assert tokens.tokenizer is not None
         assert tokens.end is not None
-        special = SpecialTokens(tokens.pad, tokens.end, tokens.start, tokens.begin)
+        special = SpecialTokens(tokens.pad, tokens.end, tokens.decoder_start, tokens.begin)
         return encode_seq2seq(
             self.splits[split],
             tokens.tokenizer,

@@ -24,13 +24,13 @@ from harness.task.tokenizers import TextTokenizer, load_tokenizer, tokenizer_fil
 class SpecialTokens:
     """The ids that a model sets around texts: padding, the end, and what a decoder starts from.
 
-    `start` null: a causal model, which reads source and target as one sequence. `begin`, where there is one, stands
-    before every source, and before every target that has a sequence of its own.
+    `decoder_start` null: a causal model, which reads source and target as one sequence. `begin`, where there is one,
+    stands before every source, and before every target that has a sequence of its own.
     """
 
     pad: int
     end: int
-    start: int | None
+    decoder_start: int | None
     begin: int | None = None
 
 
@@ -92,7 +92,7 @@ class Seq2seqInputs(Inputs):
         """
         sources = [self.sources.row(index) for index in rows]
         targets = [self.targets.row(index) for index in rows]
-        made = self._causal(sources, targets) if self.special.start is None else self._paired(sources, targets)
+        made = self._causal(sources, targets) if self.special.decoder_start is None else self._paired(sources, targets)
         return made | {"rows": torch.tensor(list(rows))}
 
     def _causal(self, sources: list[np.ndarray], targets: list[np.ndarray]) -> dict[str, Tensor]:
@@ -111,7 +111,7 @@ class Seq2seqInputs(Inputs):
             "ids": padded_right(sources, self.special.pad),
             "mask": padded_right([np.ones(len(source), dtype=np.int64) for source in sources], 0),
             "decoder_ids": padded_right(
-                [np.concatenate([[self.special.start], ids[:-1]]) for ids in targets], self.special.pad
+                [np.concatenate([[self.special.decoder_start], ids[:-1]]) for ids in targets], self.special.pad
             ),
             "labels": padded_right(targets, IGNORED),
         }
@@ -168,11 +168,11 @@ def _tokenise(
     max_source: int,
     max_target: int,
 ) -> dict[str, np.ndarray]:
-    tail = [special.end] if special.start is not None else tokenizer.sources([separator])[0]
+    tail = [special.end] if special.decoder_start is not None else tokenizer.sources([separator])[0]
     read, written = tokenizer.sources(split.sources), tokenizer.targets(split.targets)
     if special.begin is not None:
         read = [[special.begin, *ids] for ids in read]
-        written = [[special.begin, *ids] if special.start is not None else ids for ids in written]
+        written = [[special.begin, *ids] if special.decoder_start is not None else ids for ids in written]
     sources = [ids[: max_source - len(tail)] + tail for ids in read]
     targets = [[*ids, special.end] if len(ids) < max_target else ids[:max_target] for ids in written]
     arrays = {"cut": np.array([_over(read, max_source - len(tail)), _over(written, max_target - 1)])}

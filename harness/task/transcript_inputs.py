@@ -26,11 +26,11 @@ _LEAST = 400  # samples: a network is given silence where there are fewer
 
 @dataclasses.dataclass(frozen=True)
 class TranscriptInputs(Inputs):
-    """A split as an encoder with a decoder reads it; `start` are the ids before each text: of the start, the prompt."""
+    """A split as an encoder with a decoder reads it; `decoder_prefix` are the ids before each text, its prompt last."""
 
     sound: SoundSplit
     targets: tuple[np.ndarray, ...]
-    start: tuple[int, ...]
+    decoder_prefix: tuple[int, ...]
     pad: int
     end: int
     tokenizer: TextTokenizer
@@ -48,12 +48,12 @@ class TranscriptInputs(Inputs):
         """`samples` (B, N) and their `lengths` (B); `decoder_ids` and labels (B, P + T), IGNORED where the prompt is
         told and on padding; `prompt` (B), the ids before the text.
         """
-        told, start = [IGNORED] * (len(self.start) - 1), np.array(self.start)
+        told, prefix = [IGNORED] * (len(self.decoder_prefix) - 1), np.array(self.decoder_prefix)
         targets = [self.targets[row] for row in rows]
         return self.sound.batch(rows) | {
-            "decoder_ids": padded_right([np.concatenate([start, ids[:-1]]) for ids in targets], self.pad),
+            "decoder_ids": padded_right([np.concatenate([prefix, ids[:-1]]) for ids in targets], self.pad),
             "labels": padded_right([np.concatenate([told, ids]) for ids in targets], IGNORED),
-            "prompt": torch.full((len(targets),), len(self.start)),
+            "prompt": torch.full((len(targets),), len(self.decoder_prefix)),
         }
 
     def truncated(self) -> dict[str, int]:
@@ -138,7 +138,7 @@ def encode_transcripts(
         said = f"the model hears {sound.most / sound.rate:g} s of each, and {len(long)} are longer ({listed(long)})"
         raise ConfigError(f"{where}: {said}; {rule}")
     assert tokens.tokenizer is not None
-    if tokens.start is None:
+    if tokens.decoder_start is None:
         return _spelled(sound, texts, tokens, where, names, normalise)
     assert tokens.end is not None
     if tokens.most_tokens is not None and len(tokens.prompt) + max_target > tokens.most_tokens:
@@ -150,7 +150,7 @@ def encode_transcripts(
     return TranscriptInputs(
         sound=sound,
         targets=tuple(targets),
-        start=(tokens.start, *tokens.prompt),
+        decoder_prefix=(tokens.decoder_start, *tokens.prompt),
         pad=tokens.pad,
         end=tokens.end,
         tokenizer=tokenizer,

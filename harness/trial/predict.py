@@ -95,7 +95,7 @@ def predict(trained: Trained, texts: Sequence[str], pairs: Sequence[str] = ()) -
     network = load_trained(trained).to(device)
     keys = vars(config.task)
     if config.task.known_outputs == 0:
-        special = SpecialTokens(tokens.pad, cast(int, tokens.end), tokens.start, tokens.begin)
+        special = SpecialTokens(tokens.pad, cast(int, tokens.end), tokens.decoder_start, tokens.begin)
         sources = Seq2seqSplit(tuple(texts), tuple("" for _ in texts))
         longest = keys["max_target"]
         inputs = encode_seq2seq(

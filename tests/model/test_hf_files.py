@@ -111,7 +111,7 @@ def test_its_tokenizer_is_the_one_in_the_file(small):
     tokenizer = Tokenizer.from_file(str(told.tokenizer))
     assert tokenizer.encode("abcd ab").ids == [VOCABULARY.index(token) for token in ("ab", "cd", "Ġab")]
     assert tokenizer.decode(tokenizer.encode("abcd ab").ids) == "abcd ab"
-    assert (told.pad, told.end, told.start) == (0, 1, None)
+    assert (told.pad, told.end, told.decoder_start) == (0, 1, None)
 
 
 def test_parts_are_joined_in_order(small, tmp_path):

@@ -194,4 +194,4 @@ def test_ids_that_config_json_leaves_to_the_architecture_are_known(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(facts))
     (tmp_path / "generation_config.json").unlink()
     found = model_tokens(named(tmp_path))
-    assert (found.end, found.pad, found.start) == (1, 0, 0)
+    assert (found.end, found.pad, found.decoder_start) == (1, 0, 0)

@@ -69,7 +69,7 @@ def bases(request, tmp_path, own_cache):
     kind, family = (AutoModelForCausalLM, "llama") if causal else (AutoModelForSeq2SeqLM, "t5")
     network = random_network(kind, family, vocab_size=size, **marks).eval()
     start = None if causal else 0
-    tokens = Tokens(tmp_path / "tokenizer.json", pad=0, end=2, start=start, begin=1 if causal else None)
+    tokens = Tokens(tmp_path / "tokenizer.json", pad=0, end=2, decoder_start=start, begin=1 if causal else None)
     return network, tokens, tmp_path, causal
 
 
@@ -132,7 +132,7 @@ def test_training_is_on_the_right_options_alone(bases):
 
 def test_a_begin_token_is_read_and_not_scored_by_a_decoder_beside_an_encoder(tmp_path, own_cache):
     write_tokenizer(tmp_path)
-    tokens = Tokens(tmp_path / "tokenizer.json", pad=0, end=2, start=2, begin=1)
+    tokens = Tokens(tmp_path / "tokenizer.json", pad=0, end=2, decoder_start=2, begin=1)
     inputs = encode_choices(CHOICES, tokens, delimiter=" ", normalise_by="tokens", max_length=60)
     right = [options[answer] for options, answer in zip(CHOICES.options, CHOICES.answers, strict=True)]
     written = encode_seq2seq(

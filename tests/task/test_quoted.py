@@ -68,7 +68,7 @@ def test_cells_that_pandas_writes_are_read(answers, dtype):
     ]
     written = io.StringIO(pd.DataFrame({"answers": cells}).to_csv(index=False))
     for cell in pd.read_csv(written)["answers"]:
-        assert [(each.text, each.start) for each in quoted_in(cell, None)] == answers
+        assert [(each.text, each.offset) for each in quoted_in(cell, None)] == answers
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def read(compose_plain, own_cache, tiny_base, tmp_path):
         (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
         config = replace(compose_plain(*words, "task.data=x").task, data=str(tmp_path / "rows.jsonl"), **keys)
         task = read_task(config)
-        tokens = tokens or Tokens(tokenizer=tiny_base / "tokenizer.json", pad=0, end=3, start=2)
+        tokens = tokens or Tokens(tokenizer=tiny_base / "tokenizer.json", pad=0, end=3, decoder_start=2)
         splits = {split: task.inputs(split, tokens) for split in SPLITS}
         return task, splits, read_by_tokenizer(task, splits, tokens, allow=allow)
 
@@ -142,7 +142,7 @@ def test_sequences_of_letters_without_blanks_are_said_to_be_too_long(read):
 
 
 def test_texts_that_are_to_be_answered_are_told_by_their_numbers(tiny_base, own_cache):
-    tokens = Tokens(tokenizer=tiny_base / "tokenizer.json", pad=0, end=3, start=2)
+    tokens = Tokens(tokenizer=tiny_base / "tokenizer.json", pad=0, end=3, decoder_start=2)
     texts = [" ".join(words_of(row, strange_of(row))) for row in range(10)]
     inputs = encode(Split(tuple(texts), (0,) * 10), tokens.tokenizer, 128, 0)
     (line,) = read_of_texts(inputs, tokens)

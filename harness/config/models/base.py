@@ -24,19 +24,19 @@ class Tokens:
     """How a model wants texts: its tokenizer (a file, or a folder of Marian's three) and the ids it sets around them.
 
     `tokenizer` None: one of `vocabulary` tokens is learned from the training split, `first` and `last` being special
-    tokens at the lowest and the highest ids. `start` is what a decoder starts from, None for a model that reads source
-    and target as one sequence, `separator` between them; `begin` is what every text of a model that writes begins with.
-    A model that hears recordings has a `sample_rate`, a second, and reads `most_samples` of each, None being all.
-    Where it writes what is said, `prompt` stands before each text that is written, of at most `most_tokens` with it;
-    without a `start` it says a character, or `pad` for none, at each frame of its `convolutions` (kernel, stride).
-    These characters are those of training transcripts where `of_training`; the base's own trained head, of so many,
-    was then `replaced`, which is 0 where it has none.
+    tokens at the lowest and the highest ids. `decoder_start` is what a decoder starts from, None for a model that reads
+    source and target as one sequence, `separator` between them; `begin` is what every text of a model that writes
+    begins with. A model that hears recordings has a `sample_rate`, a second, and reads `most_samples` of each, None
+    being all. Where it writes what is said, `prompt` stands before each text that is written, of at most
+    `most_tokens` with it; without a `decoder_start` it says a character, or `pad` for none, at each frame of its
+    `convolutions` (kernel, stride). These characters are those of training transcripts where `of_training`; the base's
+    own trained head, of so many, was then `replaced`, which is 0 where it has none.
     """
 
     tokenizer: Path | None
     pad: int
     end: int | None = None
-    start: int | None = None
+    decoder_start: int | None = None
     separator: str = ""
     vocabulary: int = 0
     first: tuple[str, ...] = ()

@@ -31,12 +31,12 @@ class Quoted:
     """An answer and the character that it begins at, None where nothing says it."""
 
     text: str
-    start: int | None
+    offset: int | None
 
     def stripped(self) -> "Quoted":
         """The quotation without the blanks around it."""
         before = len(self.text) - len(self.text.lstrip())
-        return Quoted(self.text.strip(), None if self.start is None else self.start + before)
+        return Quoted(self.text.strip(), None if self.offset is None else self.offset + before)
 
 
 def in_rows(where: str, table: Table) -> Table:
@@ -167,34 +167,34 @@ def place_of(context: str, answer: Quoted) -> int:
     or has none and stands in several places, or only inside words.
     """
     places = _candidates(context, answer)
-    if answer.start in places:
-        return answer.start  # type: ignore[return-value]
-    if answer.start is None and len(places) == 1:
+    if answer.offset in places:
+        return answer.offset  # type: ignore[return-value]
+    if answer.offset is None and len(places) == 1:
         return places[0]
     short = _shortened(answer.text)
     stands = f"it stands at {' and '.join(map(str, places[:3]))}" if places else "it stands nowhere in its context"
-    if answer.start is None and places:
+    if answer.offset is None and places:
         raise ValueError(f"{short} has no start and stands {len(places)} times in its context; {stands}")
-    if answer.start is None:
+    if answer.offset is None:
         inside = places_of(context, answer.text)
         within = f"only inside words of its context, at {' and '.join(map(str, inside[:3]))}; give its start"
         raise ValueError(f"{short} stands {within if inside else 'nowhere in its context'}")
-    if not 0 <= answer.start < len(context):
-        raise ValueError(f"{short} starts at {answer.start}, its context has {len(context)} characters; {stands}")
-    there = _shortened(context[answer.start : answer.start + len(answer.text)])
-    raise ValueError(f"{short} does not start at {answer.start}, where there is {there}; {stands}")
+    if not 0 <= answer.offset < len(context):
+        raise ValueError(f"{short} starts at {answer.offset}, its context has {len(context)} characters; {stands}")
+    there = _shortened(context[answer.offset : answer.offset + len(answer.text)])
+    raise ValueError(f"{short} does not start at {answer.offset}, where there is {there}; {stands}")
 
 
 def nearest_place(context: str, answer: Quoted) -> int | None:
     """Where an answer stands nearest to its start, the first place where it has none; None where it stands nowhere."""
     places = _candidates(context, answer)
-    return min(places, key=lambda place: abs(place - (answer.start or 0))) if places else None
+    return min(places, key=lambda place: abs(place - (answer.offset or 0))) if places else None
 
 
 def _candidates(context: str, answer: Quoted) -> Sequence[int]:
     """The places where an answer may begin: without a start those alone that are not inside a word."""
     places, size = places_of(context, answer.text), len(answer.text)
-    if answer.start is not None:
+    if answer.offset is not None:
         return places
     return [at for at in places if not (in_word(context, at) or in_word(context, at + size))]
 

@@ -40,17 +40,17 @@ class PackMember:
     thread: CooperativeThread
     alone: bool = False
     batch: Batch = field(default_factory=dict)
-    start: Tensor = field(default_factory=lambda: torch.empty(0))
-    end: Tensor = field(default_factory=lambda: torch.empty(0))
+    random_state: Tensor = field(default_factory=lambda: torch.empty(0))
+    random_state_after: Tensor = field(default_factory=lambda: torch.empty(0))
     features: Tensor | None = None
     error: BaseException | None = None
 
     def forward(self, batch: Batch) -> Tensor:
         """What the head reads of a batch (B, F), once every trial of the pack waits for its own."""
         generator = device_generator(self.key.device)
-        self.batch, self.start = batch, generator.get_state()
+        self.batch, self.random_state = batch, generator.get_state()
         self.pack.wait_forward(self)
-        generator.set_state(self.end)
+        generator.set_state(self.random_state_after)
         assert self.features is not None
         return self.features
 
@@ -165,9 +165,11 @@ class Pack:
         first = group[0]
         networks, key = [member.network for member in group], first.key
         made = JointPass(self._bases[key], networks, key.precision, key.draws)
-        after = made.forward([member.batch for member in group], [member.start for member in group], first.padding)
+        after = made.forward(
+            [member.batch for member in group], [member.random_state for member in group], first.padding
+        )
         for member, features, end in zip(group, made.features, after, strict=True):
-            member.features, member.end = features, end
+            member.features, member.random_state_after = features, end
         self._pass = made
 
     def _finish_pass(self) -> None:

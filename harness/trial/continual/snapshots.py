@@ -15,13 +15,13 @@ class TaskSnapshots:
 
     def __init__(self, model: Network, apart: bool) -> None:
         self.model, self.apart = model, apart
-        self.start = self._now() if apart else {}
+        self.initial = self._now() if apart else {}
         self.states: list[State] = []
 
     def begin_task(self) -> None:
         """Apart, each task begins from the same start."""
         if self.apart:
-            self._put(self.start)
+            self._put(self.initial)
 
     def end_task(self) -> None:
         """Keep what a task has left."""
