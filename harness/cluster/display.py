@@ -12,7 +12,7 @@ from harness.cluster.screen import Screen
 from harness.record import Record
 
 
-class Display(Protocol):
+class Reporter(Protocol):
     """Shows what a worker does."""
 
     def begin(self, number: int, arm: str, point: dict[str, Any]) -> None:

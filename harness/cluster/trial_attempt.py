@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.cluster.assignments import Assignment, Slot
 from harness.cluster.attempts import keep_result
-from harness.cluster.display import Display
+from harness.cluster.display import Reporter
 from harness.cluster.earlier import costs_so_far
 from harness.config import Config
 from harness.record import Record, fail_if_not_finite, ran_out_of_memory
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class TrialAttempt:
     """An attempt at a trial: its configuration, folder and reports. `ended` is its record, once there is one."""
 
-    def __init__(self, worker: "Worker", slot: Slot, assignment: Assignment, display: Display) -> None:
+    def __init__(self, worker: "Worker", slot: Slot, assignment: Assignment, display: Reporter) -> None:
         self.worker, self.slot, self.assignment, self.display = worker, slot, assignment, display
         self.prunes: Rule = never
         self.folder: Path | None = None

@@ -27,7 +27,7 @@ from harness.cluster.assignments import (
 )
 from harness.cluster.attempts import attempt_folder, forget_attempts, has_result, publish
 from harness.cluster.database import check_workers
-from harness.cluster.display import Display, ProgressDisplay
+from harness.cluster.display import ProgressDisplay, Reporter
 from harness.cluster.earlier import earlier_trials, looked_up, neighbour_trials
 from harness.cluster.heartbeat import Heartbeat, HeartbeatMonitor
 from harness.cluster.history import sealed_history
@@ -106,13 +106,13 @@ class Worker:
                     attempt.ended = run_trial(attempt.config, attempt.context, attempt.report, attempt.accept)
                 leave_libraries_out()
 
-    def _work_in_pack(self, display: Display, pack: Pack) -> None:
+    def _work_in_pack(self, display: Reporter, pack: Pack) -> None:
         for attempt in self.attempts(display, pack.pause):
             with self.requeued_on_error(attempt):
                 context = dataclasses.replace(attempt.context, pack=pack)
                 attempt.ended = run_trial(attempt.config, context, attempt.report, attempt.accept)
 
-    def attempts(self, display: Display, pause_for: Callable[[float], None] = time.sleep) -> Iterator[TrialAttempt]:
+    def attempts(self, display: Reporter, pause_for: Callable[[float], None] = time.sleep) -> Iterator[TrialAttempt]:
         """Yield the trials that this worker must train, one after another; results that exist are recorded here.
 
         No frame of this method is on the stack while a trial trains. Ends when every slot has a record. Where none is
@@ -276,7 +276,7 @@ class Worker:
         self._refresh()
         forget_attempts(self.folder, slot.number)
 
-    def _begin_attempt(self, slot: Slot, assignment: Assignment, display: Display) -> TrialAttempt:
+    def _begin_attempt(self, slot: Slot, assignment: Assignment, display: Reporter) -> TrialAttempt:
         """Announce a trial to Optuna, the display and the heartbeat."""
         self.mirror.begin(slot, assignment)
         fault_injection.crash_point("after_assignment")

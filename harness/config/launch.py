@@ -14,7 +14,7 @@ class Launch:
     """The extra of pyproject.toml that it needs."""
     in_this_process: ClassVar[bool] = False
     """Whether the command itself is the worker."""
-    elsewhere: ClassVar[bool] = False
+    trains_remotely: ClassVar[bool] = False
     """Whether workers run on machines that this one knows nothing about."""
     shares_cores: ClassVar[bool] = False
     """Whether its workers share the cores of this machine."""
@@ -67,7 +67,7 @@ class SlurmConfig(Launch):
     """
 
     extra = "cluster"
-    elsewhere = True
+    trains_remotely = True
     process_each_device = True
 
     name: Literal["slurm"]

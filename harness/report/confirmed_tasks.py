@@ -1,4 +1,4 @@
-"""Ways to share a base, trained again with fresh seeds beside runs of each task alone: what all of it says of Δm."""
+"""Arms that share a base, trained again with fresh seeds beside runs of each task alone: what all of it says of Δm."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ _ALONE = "alone"
 
 
 @dataclass(frozen=True)
-class ConfirmedWay:
-    """A way to share the base: its trials with fresh seeds, each task's mean gain in percent, and its Δm in percent."""
+class ConfirmedMultitaskArm:
+    """An arm that shares the base: its trials with fresh seeds, each task's mean gain and its Δm, both in percent."""
 
     arm: str
     runs: list[Record]
@@ -29,8 +29,8 @@ class ConfirmedWay:
 
 
 @dataclass(frozen=True)
-class ConfirmedWays:
-    """All ways over the seeds that they and the runs alone have in common; `margin` is in percent of Δm.
+class ConfirmedMultitask:
+    """All such arms over the seeds that they and the runs alone have in common; `margin` is in percent of Δm.
 
     `failed` says of each arm that has failed trials how many and why.
     """
@@ -38,22 +38,22 @@ class ConfirmedWays:
     seeds: int
     items: int
     margin: float
-    ways: list[ConfirmedWay]
+    arms: list[ConfirmedMultitaskArm]
     alone: dict[str, list[Record]]
     failed: dict[str, str]
 
     @property
     def runs(self) -> dict[str, list[Record]]:
         """The trials of each arm, those of a task alone among them."""
-        return {runs[0].arm: runs for runs in (*self.alone.values(), *(way.runs for way in self.ways))}
+        return {runs[0].arm: runs for runs in (*self.alone.values(), *(arm.runs for arm in self.arms))}
 
 
-def confirmed_ways(records: Sequence[Record], folder: Path, margin: float) -> ConfirmedWays | None:
-    """Judge the ways of a study by the trials that confirm; None without two seeds that all of them have.
+def confirmed_multitask(records: Sequence[Record], folder: Path, margin: float) -> ConfirmedMultitask | None:
+    """Judge the arms that share the base by the trials that confirm; None without two seeds that all of them have.
 
     Of each task the arm alone counts that is best on validation over the fresh seeds: the best of the search may owe
-    that to its one seed. A way's Δm with one seed is against the runs alone with that seed, so a seed's chance in those
-    counts too. Items count by their influence on Δm, to first order; items that tasks share are one item. Raises
+    that to its one seed. An arm's Δm with one seed is against the runs alone with that seed, so a seed's chance in
+    those counts too. Items count by their influence on Δm, to first order; items that tasks share are one item. Raises
     AssertionError where two trials were scored on other items.
     """
     searched = [entry for entry in records if entry.phase == "search"]
@@ -73,9 +73,9 @@ def confirmed_ways(records: Sequence[Record], folder: Path, margin: float) -> Co
         for arm, found in runs.items()
     }
     size = next(iter(values.values())).shape
-    gaps = compare({_ALONE: np.zeros(size), **values}, _ALONE, {_ALONE: _ALONE} | dict.fromkeys(runs, "way"))
-    ways = [
-        ConfirmedWay(
+    gaps = compare({_ALONE: np.zeros(size), **values}, _ALONE, {_ALONE: _ALONE} | dict.fromkeys(runs, "shared"))
+    arms = [
+        ConfirmedMultitaskArm(
             arm=arm,
             runs=[runs[arm][seed] for seed in seeds],
             gains=_gains([runs[arm][seed] for seed in seeds], [{t: alone[t][seed] for t in alone} for seed in seeds]),
@@ -85,7 +85,7 @@ def confirmed_ways(records: Sequence[Record], folder: Path, margin: float) -> Co
         for arm in runs
     ]
     kept = {task: [found[seed] for seed in seeds] for task, found in alone.items()}
-    return ConfirmedWays(len(seeds), size[1], 100 * margin, ways, kept, failed)
+    return ConfirmedMultitask(len(seeds), size[1], 100 * margin, arms, kept, failed)
 
 
 def not_confirmed(records: Sequence[Record]) -> list[str]:
@@ -140,43 +140,43 @@ def _influences(run: Record, alone: Mapping[str, Record], folder: Path) -> Float
     return np.concatenate([values * total / len(values) for values in by_item.values()])
 
 
-def section(found: ConfirmedWays) -> str:
-    """The text of the confirmation: a way a row."""
+def section(found: ConfirmedMultitask) -> str:
+    """The text of the confirmation: an arm a row."""
     tasks = list(found.alone)
     rows = [["way", "adapter", "trainable", "Δm [95 %]", "verdict", *tasks]]
     alone = [f"{fmean(main_score(run, task) for run in runs):.4f}" for task, runs in found.alone.items()]
     rows.append([_ALONE, "", "", "", "reference", *alone])
-    for way in found.ways:
-        delta, entry = way.delta, way.runs[0]
+    for arm in found.arms:
+        delta, entry = arm.delta, arm.runs[0]
         rows.append(
             [
-                way.arm,
+                arm.arm,
                 f"{entry.parameters.adapter:,}",
                 f"{entry.parameters.trainable:,}",
                 f"{delta.difference:+.2f} % [{delta.low:+.2f}, {delta.high:+.2f}]",
-                way.verdict,
-                *(f"{way.gains[task]:+.1f} %" if task in way.gains else "" for task in tasks),
+                arm.verdict,
+                *(f"{arm.gains[task]:+.1f} %" if task in arm.gains else "" for task in tasks),
             ]
         )
     return "\n\n".join([f"## Confirmed with {found.seeds} fresh seeds", answer(found), markdown(rows), _notes(found)])
 
 
-def answer(found: ConfirmedWays) -> str:
+def answer(found: ConfirmedMultitask) -> str:
     """What a reader may take home, with the difference that the study could have found."""
     named: dict[Verdict, list[str]] = {}
-    for way in found.ways:
-        named.setdefault(way.verdict, []).append(way.arm)
+    for arm in found.arms:
+        named.setdefault(arm.verdict, []).append(arm.arm)
     said = "; ".join(f"{verdict}: {', '.join(arms)}" for verdict, arms in named.items())
-    seen = max(way.delta.detectable for way in found.ways)
+    seen = max(arm.delta.detectable for arm in found.arms)
     power = f"With {found.seeds} seeds and {found.items:,} test items a Δm of {seen:.1f} % has a power of 80 %"
     few = "" if found.seeds >= LEAST_SEEDS else f" With fewer than {LEAST_SEEDS} seeds nothing is decided."
     sentence = f"Against runs of each task alone, {said}. {power}; the margin is {found.margin:g} %.{few}"
     return " ".join(filter(None, [sentence, *_learned_nothing(found), failures_told(found.failed)]))
 
 
-def _learned_nothing(found: ConfirmedWays) -> Iterator[str]:
-    """Which tasks some runs alone did not learn: a way's gain is then no measure of what it shares."""
-    sample = found.ways[0].runs[0]
+def _learned_nothing(found: ConfirmedMultitask) -> Iterator[str]:
+    """Which tasks some runs alone did not learn: an arm's gain is then no measure of what it shares."""
+    sample = found.arms[0].runs[0]
     known = {constant.measure: constant.test for constant in constants(sample)}
     for task, runs in found.alone.items():
         best = known.get(f"{task}/{measure_of(sample, task)}")
@@ -191,7 +191,7 @@ def _learned_nothing(found: ConfirmedWays) -> Iterator[str]:
             )
 
 
-def _notes(found: ConfirmedWays) -> str:
+def _notes(found: ConfirmedMultitask) -> str:
     return (
         "The best trial of each way and of each task alone was trained again with seeds that the search never had, the "
         "same for all; of several runs alone of a task those count that are best on validation over these seeds. Δm of "

@@ -200,7 +200,7 @@ def _continual(records: Sequence[Record], folder: Path) -> KindReport:
 def _several(records: Sequence[Record], folder: Path) -> KindReport:
     searched = _searched(records)
     results = multitask.multitask_results(searched, folder)
-    confirmed = confirmed_tasks.confirmed_ways(records, folder, _confirm(folder).margin)
+    confirmed = confirmed_tasks.confirmed_multitask(records, folder, _confirm(folder).margin)
 
     def draw() -> list[str]:
         title, written = f"{records[0].task}, {records[0].model}", []
@@ -218,7 +218,7 @@ def _several(records: Sequence[Record], folder: Path) -> KindReport:
     if confirmed is not None:
         parts = [confirmed_tasks.section(confirmed), *caveats_again(confirmed.runs, folder)]
     text = "\n\n".join([*parts, multitask.section(searched, results), *failures(_again(records))])
-    return KindReport(text, [Group(records, answer, ways=confirmed)], draw)
+    return KindReport(text, [Group(records, answer, multitask=confirmed)], draw)
 
 
 def _section(group: Group, folder: Path) -> str:

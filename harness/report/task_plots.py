@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from harness.record import Record
-from harness.report.confirmed_tasks import ConfirmedWays
+from harness.report.confirmed_tasks import ConfirmedMultitask
 from harness.report.continual import ContinualResult
 from harness.report.multitask import MultitaskResult
 from harness.report.plots import LINES, save_picture  # which also settles how pictures are drawn without a screen
@@ -27,7 +27,7 @@ def searched_picture(results: Sequence[MultitaskResult], title: str, path: Path)
     _draw(arms, f"{title}: the search, one seed", path)
 
 
-def confirmed_picture(found: ConfirmedWays, title: str, path: Path) -> None:
+def confirmed_picture(found: ConfirmedMultitask, title: str, path: Path) -> None:
     """The gains of each arm over the fresh seeds."""
     arms = [
         _Gains(
@@ -37,7 +37,7 @@ def confirmed_picture(found: ConfirmedWays, title: str, path: Path) -> None:
             each.runs[0].parameters.trainable,
             each.gains,
         )
-        for each in found.ways
+        for each in found.arms
     ]
     _draw(arms, f"{title}: confirmed with {found.seeds} fresh seeds", path)
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from harness.record import Record, best_by, headline_metric, headline_score
 from harness.report.chance import chance, constant_among
 from harness.report.confirmed import Confirmation
-from harness.report.confirmed_tasks import ConfirmedWays
+from harness.report.confirmed_tasks import ConfirmedMultitask
 from harness.report.groups import shortened
 from harness.report.html import Group
 from harness.report.table import MIB, sign, tally
@@ -38,7 +38,7 @@ def answer_text(study: str, groups: Sequence[Group], files: Sequence[str], folde
 def _table(group: Group, width: int) -> Table:
     if group.confirmed is not None:
         return _confirmed_table(group.confirmed, max(20, width - _BESIDE_ARM))
-    return _ways_table(group.ways) if group.ways is not None else _search_table(group.records)
+    return _multitask_table(group.multitask) if group.multitask is not None else _search_table(group.records)
 
 
 def _new_table(*columns: str) -> Table:
@@ -73,11 +73,11 @@ def _interval(*values: float) -> list[str]:
     return [f"{value:+.3f}" if wide else difference(value, 3) for value in values]
 
 
-def _ways_table(found: ConfirmedWays) -> Table:
+def _multitask_table(found: ConfirmedMultitask) -> Table:
     table = _new_table("way", "trained", "Δm % against alone [95 %]", "verdict")
-    for way in found.ways:
-        delta = f"{way.delta.difference:+.2f} [{way.delta.low:+.2f}, {way.delta.high:+.2f}]"
-        table.add_row(*map(Text, [way.arm, f"{way.runs[0].parameters.trainable:,}", delta, way.verdict]))
+    for arm in found.arms:
+        delta = f"{arm.delta.difference:+.2f} [{arm.delta.low:+.2f}, {arm.delta.high:+.2f}]"
+        table.add_row(*map(Text, [arm.arm, f"{arm.runs[0].parameters.trainable:,}", delta, arm.verdict]))
     return table
 
 

@@ -13,7 +13,7 @@ from harness.config import AudioTableConfig, Tokens
 from harness.task.base import SPLITS, Inputs
 from harness.task.frames import SpeechSplit
 from harness.task.intake.cuts import refuse_empty
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.held import shortened
 from harness.task.intake.labels import suspicious
 from harness.task.intake.nearly import near_recordings
@@ -62,7 +62,7 @@ class AudioTableTask(RecordedTask, LabelledTask):
     splits: dict[str, SpeechSplit]
     labelled: dict[str, tuple[Any, ...]]
     sha256: str
-    facts: Facts
+    facts: DataFindings
     several: bool
 
     def labels(self, split: str) -> tuple[Any, ...]:

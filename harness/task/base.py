@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from harness.config import ModelConfig, Outputs, Tokens
 from harness.task.answers import Extract
-from harness.task.intake.facts import NO_FACTS, Facts
+from harness.task.intake.findings import NO_FINDINGS, DataFindings
 from harness.task.sampling import LengthBatches
 
 if TYPE_CHECKING:
@@ -258,9 +258,9 @@ class Task(ABC):
         """The questions of a split and the options of each, where rows have options of their own; else none."""
         return ()
 
-    def findings(self) -> Facts:
+    def findings(self) -> DataFindings:
         """What was found out while the data were read; nothing where they are not a user's own."""
-        return NO_FACTS
+        return NO_FINDINGS
 
     def lengths(self, split: str) -> Mapping[str, Sequence[float]]:
         """How long the rows of a split are, by unit; empty where there is nothing to tell."""

@@ -15,8 +15,8 @@ from harness.task.chat_inputs import ChatInputs, ChatSplit, TrainOn, encode_chat
 from harness.task.chat_template import ChatTemplate, chat_template, syntax_problem
 from harness.task.intake.chats import as_text
 from harness.task.intake.cuts import refuse_empty
-from harness.task.intake.facts import Facts
 from harness.task.intake.files import decode, read_bytes
+from harness.task.intake.findings import DataFindings
 from harness.task.own_chats import read_own_chats
 from harness.task.writing import WritingTask
 
@@ -42,7 +42,7 @@ class ChatTask(WritingTask):
     longest_answer: int
     generate_rows: int
     answer: str | None
-    facts: Facts
+    facts: DataFindings
 
     def inputs(self, split: str, tokens: Tokens | None) -> ChatInputs:
         assert tokens is not None

@@ -11,7 +11,7 @@ from harness.task.base import SPLITS, Task, source_described
 from harness.task.choice_inputs import ChoiceInputs, ChoiceSplit, encode_choices
 from harness.task.constants import Batches, of_options
 from harness.task.intake.cuts import refuse_empty
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.own_choices import always_placed, read_own_choices
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class ChoiceTask(Task):
     delimiter: str
     normalise_by: str
     max_length: int
-    facts: Facts
+    facts: DataFindings
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class ChoiceTask(Task):
             "words of questions": [len(question.split()) for question in found.questions],
         }
 
-    def findings(self) -> Facts:
+    def findings(self) -> DataFindings:
         return self.facts
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from harness.config import CodeNamesTaskConfig
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import split_of
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.own_tokens import Row, Rows
 from harness.task.python_code import (
     Function,
@@ -35,7 +35,7 @@ _EXCEPTIONS = {name for name, kind in _BUILTIN.items() if issubclass(kind, BaseE
 
 
 @uncollected()
-def read_code_names(config: CodeNamesTaskConfig) -> tuple[str, Rows, Facts]:
+def read_code_names(config: CodeNamesTaskConfig) -> tuple[str, Rows, DataFindings]:
     """The functions of all packages, those of a module in one split. Raises ConfigError where there are none."""
     left: dict[str, list[str]] = {}
     found: dict[tuple[str, ...], tuple[str, Row]] = {}
@@ -50,7 +50,7 @@ def read_code_names(config: CodeNamesTaskConfig) -> tuple[str, Rows, Facts]:
     every = list(found.values())
     chosen = [every[place] for place in first_places([row.name for _, row in every], config.rows)]
     rows = {split: [row for of, row in chosen if of == split] for split in SPLITS}
-    return ", ".join(package.address for package in config.packages), rows, Facts(left_out=left)
+    return ", ".join(package.address for package in config.packages), rows, DataFindings(left_out=left)
 
 
 def _known_classes(trees: Iterable[ast.Module]) -> tuple[set[str], set[str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from harness.config import AssetConfig, CodeTextTaskConfig
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import split_of
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.own_text import Frames
 from harness.task.python_code import (
     Function,
@@ -40,13 +40,13 @@ class _Documented(NamedTuple):
     signature: str
 
 
-def read_code_docs(config: CodeTextTaskConfig) -> tuple[str, Frames, Facts]:
+def read_code_docs(config: CodeTextTaskConfig) -> tuple[str, Frames, DataFindings]:
     """Functions without their docstrings, each beside its own or, of half of them, another one's of its split."""
     source, found, left = _functions(config, lambda function: function.code)
     return source, {split: _beside_docstrings(mine, config.split_seed) for split, mine in found.items()}, left
 
 
-def read_code_facts(config: CodeTextTaskConfig) -> tuple[str, Frames, Facts]:
+def read_code_facts(config: CodeTextTaskConfig) -> tuple[str, Frames, DataFindings]:
     """Signatures with docstrings; the labels are what the bodies, which are not shown, do."""
     source, found, left = _functions(config, _said)
     frames = {
@@ -79,7 +79,7 @@ def _beside_docstrings(found: Sequence[_Documented], seed: int) -> pd.DataFrame:
 @uncollected()
 def _functions(
     config: CodeTextTaskConfig, text_of: Callable[[_Documented], str]
-) -> tuple[str, dict[str, list[_Documented]], Facts]:
+) -> tuple[str, dict[str, list[_Documented]], DataFindings]:
     """The documented functions of each split, those of a module in one; of those with the same text the first."""
     packages = config.packages if config.data is None else [AssetConfig(address=f"path:{config.data}", sha256=None)]
     left: dict[str, list[str]] = {}
@@ -94,7 +94,7 @@ def _functions(
     chosen = [every[place] for place in first_places([function.name for _, function in every], config.rows)]
     splits = {split: [function for of, function in chosen if of == split] for split in SPLITS}
     kept = {split: [function.name for function in mine] for split, mine in splits.items()}
-    return ", ".join(package.address for package in packages), splits, Facts(left_out=left, kept=kept)
+    return ", ".join(package.address for package in packages), splits, DataFindings(left_out=left, kept=kept)
 
 
 def _documented(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.config import AnswerSpan, ConfigError, ExtractiveQaConfig, ModelConfig, Tokens
 from harness.task.base import SPLITS, Task, source_described
 from harness.task.intake.cuts import refuse_empty
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.own_qa import read_own_qa
 from harness.task.qa_inputs import QaInputs, Question, encode_questions
 from harness.task.squad import scores_of
@@ -32,7 +32,7 @@ class ExtractiveQaTask(Task):
     stride: int | None
     lost: str
     max_answer: int
-    facts: Facts
+    facts: DataFindings
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ class ExtractiveQaTask(Task):
             yield question.text
             yield question.context
 
-    def findings(self) -> Facts:
+    def findings(self) -> DataFindings:
         return self.facts
 
     @property

@@ -10,7 +10,7 @@ from harness.config import ImageTableConfig, ModelConfig, Tokens
 from harness.task.base import SPLITS, Inputs
 from harness.task.images import ImageSplit, Rendering, evenly_drawn, image_inputs
 from harness.task.intake.cuts import refuse_empty
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.held import shortened
 from harness.task.intake.labels import suspicious
 from harness.task.intake.nearly import near_pictures
@@ -46,7 +46,7 @@ class ImageTableTask(LabelledTask):
     sha256: str
     image_size: int
     rendering: Rendering
-    facts: Facts
+    facts: DataFindings
     several: bool
 
     def labels(self, split: str) -> tuple[Any, ...]:
@@ -64,7 +64,7 @@ class ImageTableTask(LabelledTask):
     def names(self, split: str) -> Sequence[str]:
         return tuple(picture.name for picture in self.splits[split].pictures)
 
-    def findings(self) -> Facts:
+    def findings(self) -> DataFindings:
         return self.facts
 
     def describe(self) -> dict[str, object]:

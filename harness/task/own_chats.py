@@ -25,8 +25,8 @@ from harness.task.intake.chats import (
 )
 from harness.task.intake.cuts import odd_cuts
 from harness.task.intake.datasets import load_splits
-from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_names, reads_groups
 from harness.task.intake.labels import is_gap
@@ -62,7 +62,7 @@ class _Findings:
     after: int = 0
 
 
-def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame], Facts]:
+def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame], DataFindings]:
     """The origin, the three splits, of columns messages, source, target, opening and group, and what was found out.
 
     Raises ConfigError for what is ambiguous or no conversation.

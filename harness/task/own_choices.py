@@ -10,7 +10,7 @@ from harness.config import ChoiceTaskConfig, ConfigError, names_in
 from harness.system.paths import listed
 from harness.task.intake.cuts import odd_cuts
 from harness.task.intake.duplicates import contradictions, normalised
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.labels import is_gap
 from harness.task.intake.options import Options, options_of, right_options
@@ -31,7 +31,7 @@ class ChoiceQuestion:
     label: object = None
 
 
-def read_own_choices(config: ChoiceTaskConfig) -> tuple[str, dict[str, pd.DataFrame], Facts]:
+def read_own_choices(config: ChoiceTaskConfig) -> tuple[str, dict[str, pd.DataFrame], DataFindings]:
     """The origin, the splits, of columns opening, options and answer (from 0), and what was found out.
 
     Raises ConfigError for what is ambiguous, or no question.

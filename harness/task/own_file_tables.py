@@ -11,8 +11,8 @@ import pandas as pd
 from harness.config import ConfigError, FileTableConfig, names_in
 from harness.system.paths import listed
 from harness.task.intake.datasets import labelled_splits
-from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.held import named_or_held, shortened
 from harness.task.intake.labels import is_gap
 from harness.task.intake.left import Left
@@ -86,7 +86,7 @@ def _rule(files: Files[Any]) -> str:
 FilesBySplit = dict[str, list[NamedFile[C]]]
 
 
-def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, FilesBySplit[C], Facts]:
+def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, FilesBySplit[C], DataFindings]:
     """The three splits, of columns text (the digests of contents) and label, the files of their rows, and what was
     found out. Raises ConfigError for what is ambiguous or cannot be read.
     """

@@ -12,7 +12,7 @@ from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.images import ImageSplit, Rendering
 from harness.task.intake.duplicates import contradictions, lost, refuse_leaks, repeats, shared_keys
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.folders import (
     NO_PICTURES,
     class_folders,
@@ -61,7 +61,7 @@ class _Found:
         return [path for path, _, _ in self.images]
 
 
-def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dict[str, ImageSplit], Facts]:
+def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dict[str, ImageSplit], DataFindings]:
     """The splits that a folder has, its classes, and what was found out. Raises ConfigError for what is ambiguous."""
     if config.data is None:
         raise ConfigError("task.data: missing; give a folder of class-named folders of images")
@@ -98,7 +98,7 @@ def read_own_folder(config: FolderTaskConfig) -> tuple[str, tuple[str, ...], dic
     splits = {split: _split(config, found, split, classes, digests) for split in there}
     named = [(str(path.relative_to(root)), digests[path]) for path, _, _ in found.images]
     kept: dict[str, tuple[str, ...]] = dict.fromkeys(SPLITS, ())
-    told = Facts(
+    told = DataFindings(
         kept=kept,
         left_out=left_out,
         passed_over=found.passed_over,

@@ -22,8 +22,8 @@ from harness.task.base import SPLITS
 from harness.task.intake.cuts import drawn, joined, odd_cuts, split_of
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import contradictions, normalised, refuse_leaks, shared_keys
-from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.gap_words import Words, beside_others, without_gap_words
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
@@ -39,7 +39,7 @@ PairsConfig = FileSeq2seqTaskConfig | ChatTaskConfig | ChoiceTaskConfig
 
 def read_own_pairs(
     config: FileSeq2seqTaskConfig,
-) -> tuple[str, dict[str, pd.DataFrame], dict[str, int], Facts]:
+) -> tuple[str, dict[str, pd.DataFrame], dict[str, int], DataFindings]:
     """A user's or a hub's files. Where a split is not given it is cut off the training file, whole groups at a time."""
     left: dict[str, list[str]] = {}
     formats: dict[str, str] = {}
@@ -118,7 +118,7 @@ def facts_of(
     left: dict[str, list[str]],
     formats: dict[str, str],
     suspicious: list[str],
-) -> Facts:
+) -> DataFindings:
     """What was found out of splits by their sources, with what was left out, how files are written and what is odd.
 
     Raises ConfigError for a group in training and in a held-out split.
@@ -134,7 +134,7 @@ def facts_of(
         suspicious += odd_times(config.time, cut, config.time_format)
     near = {name: len(mine) - len(set(mine)) for name, mine in rows.items()}
     near |= {names: len(places) for names, places in shared_keys(keys).items()}
-    return Facts(
+    return DataFindings(
         left_out=left,
         kept={name: list(map(str, frame.index)) for name, frame in frames.items()},
         near={names: count for names, count in near.items() if count},

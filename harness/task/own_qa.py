@@ -19,7 +19,7 @@ from harness.task.intake.duplicates import (
     settled,
     shared_keys,
 )
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap
@@ -71,7 +71,7 @@ _INSIDE = 0.25  # of all answers; of some languages a few begin behind a particl
 Rows = dict[str, list[_Row]]
 
 
-def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Question, ...]], Facts]:
+def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Question, ...]], DataFindings]:
     """The three splits, and what was found out. Raises ConfigError for what is ambiguous or no question."""
     left, rows, (given, passed) = _Left(), Rows(), tables_of(config)
     left.told += passed
@@ -355,10 +355,10 @@ def _inside_words(rows: Rows) -> list[str]:
     return [f"{len(inside)} of {len(every)} answers {said} (rows {listed(inside)})"]
 
 
-def _facts(rows: Rows, left: _Left) -> Facts:
+def _facts(rows: Rows, left: _Left) -> DataFindings:
     keys = {split: [normalised_row(row.content) for row in rows[split]] for split in SPLITS}
     names = {split: [f"{split} {row.question.name}" for row in rows[split]] for split in SPLITS}
-    return Facts(
+    return DataFindings(
         left_out=left.rows,
         kept={split: [row.question.name for row in rows[split]] for split in SPLITS},
         near=near_counts(keys),

@@ -14,7 +14,7 @@ from harness.system.paths import listed
 from harness.task.frames import SpeechSplit
 from harness.task.intake.cuts import drawn, stratified
 from harness.task.intake.duplicates import repeats, settled
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.folders import (
     class_folders,
     files_in,
@@ -80,7 +80,7 @@ def read_audio_folder(config: AudioFolderConfig) -> SpeechTask:
     told += often_none(names, policy=config.labels.unlabelled, classes=config.classes)
     told += near_copies(splits, config.sample_rate)
     told += not_read(tables_beside(root), "audio_table")
-    facts = Facts(
+    facts = DataFindings(
         left_out=left,
         passed_over=passed_over,
         kept={split: [recording.name for recording in part] for split, part in splits.items()},

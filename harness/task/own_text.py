@@ -20,8 +20,8 @@ from harness.task.intake.duplicates import (
     repeats,
     settled,
 )
-from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.gap_words import Words, beside_others, without_gap_words
 from harness.task.intake.groups import group_keys, group_names, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, of_every_row, refuse_lists
@@ -57,7 +57,7 @@ _KEYS = {
 }
 
 
-def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
+def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, DataFindings]:
     """The three splits of a user's tables, and what was found out. Raises ConfigError for what is ambiguous."""
     if config.data is None:
         raise ConfigError("task.data: missing; give the path of a CSV, TSV, JSONL or Parquet file")
@@ -72,7 +72,7 @@ def read_own_table(config: TableTaskConfig) -> tuple[str, Frames, Facts]:
     return own_splits(config, f"task.data={config.data}", config.data, by_column(tables, config.split, config.gaps))
 
 
-def read_hub(config: HubTaskConfig) -> tuple[str, Frames, Facts]:
+def read_hub(config: HubTaskConfig) -> tuple[str, Frames, DataFindings]:
     """Read a data set of the datasets library. A held-out split without any label counts as not given."""
     if config.dataset is None:
         raise ConfigError("task.dataset: missing; give a folder of a saved data set, or owner/name@revision of the hub")
@@ -93,7 +93,7 @@ def own_splits(
     tables: Mapping[str, tuple[str, Table]],
     what: str = "text",
     left: Left | None = None,
-) -> tuple[str, Frames, Facts]:
+) -> tuple[str, Frames, DataFindings]:
     """The splits that are given, each with what names it and its table, and those that are cut; `what` rows are of.
 
     `left` are rows that are left out before, and what is told of them. Raises ConfigError for what is ambiguous.
@@ -389,9 +389,9 @@ def _missing(config: OwnRowsConfig, where: str, frames: Frames) -> dict[str, lis
     return missing_labels(labels) if config.answer == "labels" else {}
 
 
-def _facts(left: Left, formats: dict[str, dict[str, str]], missing: dict[str, list[str]]) -> Facts:
+def _facts(left: Left, formats: dict[str, dict[str, str]], missing: dict[str, list[str]]) -> DataFindings:
     """The rows that are kept are known only when all that is done to them is done."""
-    return Facts(
+    return DataFindings(
         left_out=left.rows,
         kept=dict.fromkeys(SPLITS, ()),
         missing=missing,

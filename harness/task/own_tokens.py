@@ -11,8 +11,8 @@ from harness.task.ignored import IGNORED
 from harness.task.intake.cuts import drawn, joined, odd_cuts
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import near_counts, normalised, refuse_leaks, repeats, settled
-from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, what_it_is
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.groups import group_key, reads_groups, shared_groups
 from harness.task.intake.labels import is_gap, settle_alike
 from harness.task.intake.near_texts import near_texts
@@ -61,7 +61,7 @@ _Given = tuple[str, list[Row], Mapping[str, str]]
 """Of a split what names it, its rows, and how it is written."""
 
 
-def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
+def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, DataFindings]:
     """The three splits of a user's files, and what was found out. Raises ConfigError for what is ambiguous."""
     left: dict[str, list[str]] = {}
     formats: dict[str, str] = {}
@@ -91,7 +91,7 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, Facts]:
     rows = _with_known_tags(config, places, rows, left)
     keys = {split: [normalised(row.text) for row in rows[split]] for split in SPLITS}
     told += near_texts(keys, {split: [f"{split} {row.name}" for row in rows[split]] for split in SPLITS})
-    facts = Facts(left_out=left, near=near_counts(keys), suspicious=told, format=formats)
+    facts = DataFindings(left_out=left, near=near_counts(keys), suspicious=told, format=formats)
     return source, {split: rows[split] for split in SPLITS}, facts
 
 

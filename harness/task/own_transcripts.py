@@ -14,8 +14,8 @@ from harness.task.intake.asked import asked_lines, asked_table
 from harness.task.intake.cuts import drawn
 from harness.task.intake.datasets import load_splits
 from harness.task.intake.duplicates import normalised, repeats, settled, shared_keys
-from harness.task.intake.facts import Facts
 from harness.task.intake.files import given_files, unwritable
+from harness.task.intake.findings import DataFindings
 from harness.task.intake.gap_words import Words, without_gap_words
 from harness.task.intake.groups import without_group
 from harness.task.intake.held import named_or_held, shortened
@@ -63,7 +63,7 @@ class Utterance:
 Splits = dict[str, list[Utterance]]
 
 
-def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]:
+def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, DataFindings]:
     """The three splits, and what was found out. Raises ConfigError for what cannot be learned from."""
     source = str(config.data or config.dataset)
     where = f"task.data={source}" if config.data else f"task.dataset={source}"
@@ -106,7 +106,7 @@ def read_own_transcripts(config: TranscriptsConfig) -> tuple[str, Splits, Facts]
         *_shared_texts(splits),
         *near_copies(splits, config.sample_rate),
     ]
-    facts = Facts(
+    facts = DataFindings(
         left_out=left,
         kept={split: [each.name for each in part] for split, part in splits.items()},
         near=copies(splits),

@@ -10,13 +10,13 @@ from harness.system import assets
 from harness.system.paths import listed
 from harness.task.base import SPLITS
 from harness.task.intake.cuts import drawn
-from harness.task.intake.facts import NO_FACTS, Facts
+from harness.task.intake.findings import NO_FINDINGS, DataFindings
 from harness.task.intake.labels import is_gap
 from harness.task.intake.table import load_arrow, load_bare_table
 from harness.task.own_text import Frames
 
 
-def read_glue(config: GlueTaskConfig) -> tuple[str, Frames, Facts]:
+def read_glue(config: GlueTaskConfig) -> tuple[str, Frames, DataFindings]:
     """Train, dev and test as published; where the test labels are withheld, dev is the test split."""
     if config.data is not None:
         folder = Path(config.data).expanduser()
@@ -35,7 +35,7 @@ def read_glue(config: GlueTaskConfig) -> tuple[str, Frames, Facts]:
     if withheld:
         train, validation = _cut_whole_sentences(frames["train"], len(frames["validation"]), config.split_seed)
         frames = {"train": train, "validation": validation, "test": frames["validation"]}
-    return source, frames, NO_FACTS
+    return source, frames, NO_FINDINGS
 
 
 _GLUE_FILES = {"train": ("train.tsv",), "validation": ("dev.tsv", "validation.tsv"), "test": ("test.tsv",)}
@@ -79,7 +79,7 @@ def _cut_whole_sentences(train: pd.DataFrame, rows: int, seed: int) -> tuple[pd.
     return train.iloc[rest], train.iloc[sorted(taken)]
 
 
-def read_rated(config: RatedTaskConfig) -> tuple[str, Frames, Facts]:
+def read_rated(config: RatedTaskConfig) -> tuple[str, Frames, DataFindings]:
     """Rows of id, mean rating and text. Ids like 12_3 are sentence 3 of document 12, which is never split up."""
     path = assets.fetch(f"{config.asset.address}/{config.file}", config.asset.sha256)
     frame = load_bare_table(path, "task.asset").set_axis(["id", "rating", "text"], axis=1)
@@ -91,7 +91,7 @@ def read_rated(config: RatedTaskConfig) -> tuple[str, Frames, Facts]:
     frame = frame.drop_duplicates("text")
     shares = {"validation": config.validation_share, "test": config.test_share}
     parts = drawn(list(frame["document"]), shares, config.split_seed)
-    return config.asset.address, {name: frame.iloc[parts[name]] for name in SPLITS}, NO_FACTS
+    return config.asset.address, {name: frame.iloc[parts[name]] for name in SPLITS}, NO_FINDINGS
 
 
 def _columns(frame: pd.DataFrame, path: Path) -> pd.DataFrame:

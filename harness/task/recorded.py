@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from harness.config import Tokens
 from harness.task.base import Task
 from harness.task.frames import FrameSplit, SpeechSplit, read_frames
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.sound import SoundSplit, read_sound
 
 
@@ -19,13 +19,13 @@ class RecordedTask(Task):
         def splits(self) -> Mapping[str, SpeechSplit]: ...
 
         @property
-        def facts(self) -> Facts: ...
+        def facts(self) -> DataFindings: ...
 
     def heard(self, split: str, tokens: Tokens | None) -> FrameSplit | SoundSplit:
         """A split as a model hears it."""
         return heard_by(self.splits[split], tokens)
 
-    def findings(self) -> Facts:
+    def findings(self) -> DataFindings:
         return self.facts
 
     @property

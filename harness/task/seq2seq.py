@@ -13,7 +13,7 @@ from harness.config import CatalogueTaskConfig, ConfigError, FileSeq2seqTaskConf
 from harness.system import assets
 from harness.task.base import SPLITS, Inputs
 from harness.task.intake.cuts import refuse_empty, split_of
-from harness.task.intake.facts import NO_FACTS, Facts
+from harness.task.intake.findings import NO_FINDINGS, DataFindings
 from harness.task.own_pairs import read_own_pairs
 from harness.task.seq2seq_inputs import Seq2seqSplit, SpecialTokens, encode_seq2seq
 from harness.task.writing import WritingTask
@@ -21,7 +21,7 @@ from harness.task.writing import WritingTask
 if TYPE_CHECKING:
     from polib import POEntry  # it comes with the extra translation; a text user may not have it
 
-Tables = tuple[str, dict[str, pd.DataFrame], dict[str, int], Facts]
+Tables = tuple[str, dict[str, pd.DataFrame], dict[str, int], DataFindings]
 """Source, frames by split, what was left out and why, and what else was found out."""
 
 _PLACEHOLDER = re.compile(r"%\(\w+\)[a-zA-Z]|%[sdif]|\{\w*\}")
@@ -40,7 +40,7 @@ class Seq2seqTask(WritingTask):
     max_source: int
     longest_answer: int
     generate_rows: int
-    facts: Facts = NO_FACTS
+    facts: DataFindings = NO_FINDINGS
     answer: str | None = None
 
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:
@@ -140,7 +140,7 @@ def _read_catalogues(config: CatalogueTaskConfig) -> Tables:
     rows.sort(key=lambda row: hashlib.sha256(row[1].encode()).digest())
     frame = pd.DataFrame(rows, columns=["split", "source", "target"])
     source = ", ".join(item.address for item in config.catalogues)
-    return source, {name: frame[frame["split"] == name] for name in SPLITS}, left_out, NO_FACTS
+    return source, {name: frame[frame["split"] == name] for name in SPLITS}, left_out, NO_FINDINGS
 
 
 def _messages(path: Path, left_out: dict[str, int]) -> Iterable[tuple[str, str]]:

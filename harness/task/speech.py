@@ -15,7 +15,7 @@ from harness.system.paths import listed
 from harness.task.base import Inputs, described
 from harness.task.constants import Batches, of_classes
 from harness.task.frames import SpeechSplit
-from harness.task.intake.facts import NO_FACTS, Facts
+from harness.task.intake.findings import NO_FINDINGS, DataFindings
 from harness.task.intake.folders import files_in, folders_in, is_hidden, require_folder, told_apart
 from harness.task.intake.labels import alike
 from harness.task.intake.missing import missing_classes
@@ -45,7 +45,7 @@ class SpeechTask(RecordedTask):
     classes: tuple[str, ...]
     splits: dict[str, SpeechSplit]
     sha256: str
-    facts: Facts = NO_FACTS
+    facts: DataFindings = NO_FINDINGS
 
     @property
     def outputs(self) -> int:
@@ -93,7 +93,7 @@ def speech_task(name: str, source: str, classes: tuple[str, ...], splits: dict[s
     for key, split in splits.items():
         digest.update(repr((key, split.sha256, split.labels, split.speakers)).encode())
     said = {key: [classes[label] for label in split.labels] for key, split in splits.items()}
-    facts = Facts(missing=missing_classes(f"task={name}", said, "recordings"))
+    facts = DataFindings(missing=missing_classes(f"task={name}", said, "recordings"))
     return SpeechTask(name, source, classes, splits, digest.hexdigest(), facts)
 
 
@@ -121,7 +121,7 @@ def _folder(config: SpokenTaskConfig) -> tuple[Path, str]:
     return (inner if inner.is_dir() else folder), source
 
 
-def _recordings(config: SpokenTaskConfig, folder: Path) -> tuple[list[Recording], Facts]:
+def _recordings(config: SpokenTaskConfig, folder: Path) -> tuple[list[Recording], DataFindings]:
     kinds = (*WAV, *OTHERS)
     visible = [path for path in sorted(folder.iterdir()) if not is_hidden(path) and not path.is_dir()]
     files, unread, rest = told_apart(visible, kinds, UNREAD)
@@ -149,7 +149,7 @@ def _recordings(config: SpokenTaskConfig, folder: Path) -> tuple[list[Recording]
         raise ConfigError(*said[:-1], f"{said[-1]}; task.gaps=leave_out leaves out what cannot be read")
     left_out = {"unreadable": [file.name for file in mistakes]} if mistakes else {}
     told = {kind: f"{count} recordings" for kind, count in brought.items()}
-    return found, Facts(left_out=left_out, passed_over=rest, format=told)
+    return found, DataFindings(left_out=left_out, passed_over=rest, format=told)
 
 
 def _refuse_alike(where: str, what: str, names: Sequence[str], files: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from harness.task.code_texts import read_code_docs, read_code_facts
 from harness.task.constants import Batches
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.duplicates import are_too_many, near_counts, normalised_row
-from harness.task.intake.facts import NO_FACTS, Facts
+from harness.task.intake.findings import NO_FINDINGS, DataFindings
 from harness.task.intake.labels import suspicious
 from harness.task.labelled import LabelledTask, names_told, numbered_labels
 from harness.task.own_text import Frames, read_hub, read_own_table
@@ -49,7 +49,7 @@ class TextTask(LabelledTask):
     sha256: str
     shared: dict[str, int]
     max_length: int
-    facts: Facts = NO_FACTS
+    facts: DataFindings = NO_FINDINGS
     several: bool = False
     groups: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
@@ -89,7 +89,7 @@ class TextTask(LabelledTask):
     def names(self, split: str) -> tuple[str, ...]:
         return tuple(content.replace("\0", " | ") for content in self.splits[split].contents)
 
-    def findings(self) -> Facts:
+    def findings(self) -> DataFindings:
         return self.facts
 
     @property
@@ -147,7 +147,7 @@ def text_task(
     wanted: int | None,
     max_length: int,
     may_share: bool = False,
-    facts: Facts = NO_FACTS,
+    facts: DataFindings = NO_FINDINGS,
     several: bool = False,
     positive: str | None = None,
 ) -> TextTask:
@@ -193,7 +193,7 @@ def _near(frames: Frames, splits: Mapping[str, Split]) -> dict[str, list[str]]:
     }
 
 
-def _with_near(facts: Facts, keys: Mapping[str, list[str]], labels: list[str]) -> Facts:
+def _with_near(facts: DataFindings, keys: Mapping[str, list[str]], labels: list[str]) -> DataFindings:
     """The facts with counts of near-identical rows, within and between splits, and with suspicious labels."""
     return dataclasses.replace(facts, near=near_counts(keys), suspicious=[*facts.suspicious, *suspicious(labels)])
 
@@ -227,7 +227,7 @@ def _shared_sentences(where: str, splits: dict[str, Split], may_share: bool) -> 
     return found
 
 
-_READERS: dict[str, Callable[[Any], tuple[str, Frames, Facts]]] = {
+_READERS: dict[str, Callable[[Any], tuple[str, Frames, DataFindings]]] = {
     "glue": read_glue,
     "rated": read_rated,
     "code_docs": read_code_docs,

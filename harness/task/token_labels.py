@@ -14,7 +14,7 @@ from harness.task.code_names import read_code_names
 from harness.task.constants import Batches, of_tags
 from harness.task.intake.cuts import refuse_empty
 from harness.task.intake.duplicates import normalised, shared_keys
-from harness.task.intake.facts import NO_FACTS, Facts
+from harness.task.intake.findings import NO_FINDINGS, DataFindings
 from harness.task.intake.labels import suspicious
 from harness.task.intake.missing import missing_classes
 from harness.task.intake.scored import with_head
@@ -38,7 +38,7 @@ class TokenLabelsTask(Task):
     sha256: str
     max_length: int
     with_spans: bool
-    facts: Facts = NO_FACTS
+    facts: DataFindings = NO_FINDINGS
 
     @property
     def outputs(self) -> int:
@@ -81,7 +81,7 @@ class TokenLabelsTask(Task):
     def tagged(self, split: str) -> list[tuple[Sequence[str], Sequence[str]]]:
         return [(row.tokens, row.tags) for row in self.splits[split]]
 
-    def findings(self) -> Facts:
+    def findings(self) -> DataFindings:
         return self.facts
 
     @property
@@ -129,7 +129,7 @@ def read_token_labels(config: TokenLabelsTaskConfig | CodeNamesTaskConfig) -> To
     return TokenLabelsTask(config.name, source, classes, rows, digest.hexdigest(), config.max_length, with_spans, told)
 
 
-def _with_findings(where: str, rows: Rows, facts: Facts, tags: Sequence[str]) -> Facts:
+def _with_findings(where: str, rows: Rows, facts: DataFindings, tags: Sequence[str]) -> DataFindings:
     """With the rows that are kept, tags that a split has not, and rows that are alike."""
     keys = {split: [normalised(row.text) for row in rows[split]] for split in SPLITS}
     said = {split: [tag for row in rows[split] for tag in row.tags] for split in SPLITS}
@@ -144,7 +144,7 @@ def _with_findings(where: str, rows: Rows, facts: Facts, tags: Sequence[str]) ->
     )
 
 
-_READERS: dict[str, Callable[[Any], tuple[str, Rows, Facts]]] = {
+_READERS: dict[str, Callable[[Any], tuple[str, Rows, DataFindings]]] = {
     "token_labels": read_own_tokens,
     "code_names": read_code_names,
 }

@@ -11,7 +11,7 @@ from harness.config import Tokens, Transcribed, TranscriptsConfig
 from harness.task.base import SPLITS, Generation, Inputs
 from harness.task.error_rates import error_rates, normaliser
 from harness.task.frames import SpeechSplit
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 from harness.task.own_transcripts import read_own_transcripts
 from harness.task.sound import read_sound
 from harness.task.transcript_inputs import encode_transcripts
@@ -34,7 +34,7 @@ class TranscriptsTask(WritingTask):
     generate_rows: int
     normalise: str
     score_base: bool
-    facts: Facts
+    facts: DataFindings
     answer: None = None
 
     def inputs(self, split: str, tokens: Tokens | None) -> Inputs:

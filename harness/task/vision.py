@@ -18,14 +18,14 @@ from harness.task.base import SPLITS, Inputs, Task, described
 from harness.task.constants import Batches, of_classes
 from harness.task.images import ImageSplit, evenly_drawn, image_inputs
 from harness.task.intake.cuts import drawn, stratified
-from harness.task.intake.facts import NO_FACTS, Facts
+from harness.task.intake.findings import NO_FINDINGS, DataFindings
 from harness.task.intake.missing import missing_classes
 from harness.task.intake.nearly import near_pictures
 from harness.task.intake.scored import scored_alone
 from harness.task.own_images import read_own_folder
 
 VisionConfig = PublishedImagesConfig | DigitsTaskConfig | FolderTaskConfig
-Given = tuple[str, tuple[str, ...], dict[str, ImageSplit], Facts]
+Given = tuple[str, tuple[str, ...], dict[str, ImageSplit], DataFindings]
 """Source, classes, the splits as they are given, and what was found out about them."""
 
 DEBIAN = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
@@ -48,7 +48,7 @@ class VisionTask(Task):
     sha256: str
     repeated: int
     image_size: int
-    facts: Facts = NO_FACTS
+    facts: DataFindings = NO_FINDINGS
 
     @property
     def outputs(self) -> int:
@@ -63,7 +63,7 @@ class VisionTask(Task):
     def constants(self, split: str) -> Mapping[str, Batches]:
         return of_classes(self.splits["train"].labels, self.splits[split].labels, self.classes)
 
-    def findings(self) -> Facts:
+    def findings(self) -> DataFindings:
         return self.facts
 
     def describe(self) -> dict[str, object]:
@@ -138,7 +138,7 @@ def vision_task(
     if len(found) < 2 and not scored_alone():
         raise ConfigError(f"{where}: the training split has {len(found)} classes ({listed(found)}), 2 are needed")
     names = {split: [classes[label] for label in images.labels] for split, images in splits.items()}
-    facts = Facts(missing=missing_classes(where, names, "images"))
+    facts = DataFindings(missing=missing_classes(where, names, "images"))
     return VisionTask(name, source, classes, splits, _digest(classes, splits), repeated, image_size, facts)
 
 
@@ -208,9 +208,9 @@ def _read_published(config: PublishedImagesConfig) -> Given:
     if folder is None:
         root = assets.fetch(config.asset.address, config.asset.sha256)
         files = {name: next(root.rglob(f"{name}-*.parquet")) for name in ("train", "test")}
-        return config.asset.address, classes, {name: _read_parquet(path) for name, path in files.items()}, NO_FACTS
+        return config.asset.address, classes, {name: _read_parquet(path) for name, path in files.items()}, NO_FINDINGS
     try:
-        return str(folder), classes, {name: read(folder, name) for name in ("train", "test")}, NO_FACTS
+        return str(folder), classes, {name: read(folder, name) for name in ("train", "test")}, NO_FINDINGS
     except (OSError, ValueError, EOFError, zlib.error) as error:
         raise ConfigError(f"task.data={folder}: {error}") from None
 
@@ -262,7 +262,12 @@ def _read_digits(_: DigitsTaskConfig) -> Given:
 
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # published with 17 levels of grey
-    return "scikit-learn", tuple(str(digit) for digit in range(10)), {"train": pixels(images, bunch.target)}, NO_FACTS
+    return (
+        "scikit-learn",
+        tuple(str(digit) for digit in range(10)),
+        {"train": pixels(images, bunch.target)},
+        NO_FINDINGS,
+    )
 
 
 _PUBLISHED = {"fashion_mnist": (_FASHION, _read_idx), "cifar10": (_CIFAR10, _read_binary)}

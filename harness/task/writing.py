@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from harness.task.answers import extraction, most_frequent, usual_answer
 from harness.task.base import SPLITS, Generation, Task, source_described
-from harness.task.intake.facts import Facts
+from harness.task.intake.findings import DataFindings
 
 if TYPE_CHECKING:
     from harness.task.metrics import Metrics
@@ -56,7 +56,7 @@ class WritingTask(Task):
         def answer(self) -> str | None: ...
 
         @property
-        def facts(self) -> Facts: ...
+        def facts(self) -> DataFindings: ...
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ class WritingTask(Task):
             | (self.usual_answer() | self.baselines | self.facts.described())
         )
 
-    def findings(self) -> Facts:
+    def findings(self) -> DataFindings:
         return self.facts
 
     @property

@@ -7,7 +7,7 @@ import pytest
 
 from harness import record
 from harness.report import task_plots, write_report
-from harness.report.confirmed_tasks import _influences, answer, confirmed_ways
+from harness.report.confirmed_tasks import _influences, answer, confirmed_multitask
 from harness.report.multitask import gain, items_of, multitask_results
 from tests.test_record import make
 
@@ -86,26 +86,26 @@ def folder(add, tmp_path):
 
 
 def test_delta_m_is_the_mean_over_seeds_each_against_its_own_runs_alone(folder):
-    found = confirmed_ways(record.read(folder), folder, margin=0.01)
+    found = confirmed_multitask(record.read(folder), folder, margin=0.01)
     assert (found.seeds, found.items) == (3, ITEMS + 90)  # a and b are on the same items
     entries = {(entry.arm, entry.seeds.trial): entry.scores["test"] for entry in record.read(folder)}
-    for way in found.ways:
+    for arm in found.arms:
         wanted = np.mean(
             [
                 np.mean(
                     [
-                        100 * (entries[way.arm, s]["a/accuracy"] / entries["only=a", s]["a/accuracy"] - 1),
-                        100 * (1 - entries[way.arm, s]["b/rmse"] / entries["only=b", s]["b/rmse"]),
-                        100 * (entries[way.arm, s]["c/accuracy"] / entries["only=c", s]["c/accuracy"] - 1),
+                        100 * (entries[arm.arm, s]["a/accuracy"] / entries["only=a", s]["a/accuracy"] - 1),
+                        100 * (1 - entries[arm.arm, s]["b/rmse"] / entries["only=b", s]["b/rmse"]),
+                        100 * (entries[arm.arm, s]["c/accuracy"] / entries["only=c", s]["c/accuracy"] - 1),
                     ]
                 )
                 for s in SEEDS
             ]
         )
-        assert way.delta.difference == pytest.approx(wanted)
-        assert np.mean(list(way.gains.values())) == pytest.approx(wanted)
-        assert way.delta.low < wanted < way.delta.high
-    assert [way.verdict for way in found.ways] == ["better", "not decided"]
+        assert arm.delta.difference == pytest.approx(wanted)
+        assert np.mean(list(arm.gains.values())) == pytest.approx(wanted)
+        assert arm.delta.low < wanted < arm.delta.high
+    assert [arm.verdict for arm in found.arms] == ["better", "not decided"]
 
 
 def test_an_items_influence_gives_the_spread_that_the_bootstrap_finds(folder):
@@ -140,10 +140,10 @@ def test_the_picture_of_the_confirmation_shows_its_gains_and_not_those_of_the_se
     drawn = {}
     monkeypatch.setattr(task_plots, "_draw", lambda arms, title, path: drawn.update({path.name: (title, arms)}))
     write_report(folder)
-    found = confirmed_ways(record.read(folder), folder, margin=0.01)
+    found = confirmed_multitask(record.read(folder), folder, margin=0.01)
     title, arms = drawn["confirmed.png"]
     assert "confirmed with 3 fresh seeds" in title
-    assert {each.arm: each.delta for each in arms} == {way.arm: way.delta.difference for way in found.ways}
+    assert {each.arm: each.delta for each in arms} == {arm.arm: arm.delta.difference for arm in found.arms}
     title, arms = drawn["multitask.png"]
     assert "the search, one seed" in title
     assert {each.arm: each.delta for each in arms} == {
@@ -153,13 +153,13 @@ def test_the_picture_of_the_confirmation_shows_its_gains_and_not_those_of_the_se
 
 def test_of_two_arms_alone_the_one_counts_that_keeps_its_score_with_fresh_seeds(folder, add):
     """The best of the search owed that to its seed, as a rate at which training fails now and then."""
-    before = confirmed_ways(record.read(folder), folder, 0.01)
+    before = confirmed_multitask(record.read(folder), folder, 0.01)
     add(50, "full_b", {"b": 0.1}, val=0.9)
     for index, seed in enumerate(SEEDS, start=1):
         add(10_000 * index + 50, "full_b", {"b": 3.0}, seed, val=0.1)
-    found = confirmed_ways(record.read(folder), folder, 0.01)
+    found = confirmed_multitask(record.read(folder), folder, 0.01)
     assert {task: runs[0].arm for task, runs in found.alone.items()} == {task: f"only={task}" for task in "abc"}
-    assert [way.delta for way in found.ways] == [way.delta for way in before.ways]
+    assert [arm.delta for arm in found.arms] == [arm.delta for arm in before.arms]
 
 
 def test_a_task_that_some_runs_alone_did_not_learn_is_told(folder):
@@ -171,7 +171,7 @@ def test_a_task_that_some_runs_alone_did_not_learn_is_told(folder):
         for entry in entries
     ]
     lost = sum(score <= sorted(scores)[1] for score in scores)
-    text = answer(confirmed_ways(kept, folder, 0.01))
+    text = answer(confirmed_multitask(kept, folder, 0.01))
     assert f"Alone, a was not learned in {lost} of 3 seeds" in text
     assert "Alone, b" not in text
 
@@ -190,11 +190,11 @@ def test_two_seeds_decide_nothing_and_one_is_no_confirmation(add, tmp_path):
     arms = [*ALONE.items(), ("good", TOGETHER["good"])]
     for index, seed in enumerate((0, *SEEDS[:2])):
         if index == 2:
-            assert confirmed_ways(record.read(tmp_path), tmp_path, 0.01) is None
+            assert confirmed_multitask(record.read(tmp_path), tmp_path, 0.01) is None
         for place, (arm, errors) in enumerate(arms):
             add(10_000 * index + place, arm, errors, seed)
-    (way,) = confirmed_ways(record.read(tmp_path), tmp_path, 0.01).ways
-    assert way.verdict == "not decided"
+    (arm,) = confirmed_multitask(record.read(tmp_path), tmp_path, 0.01).arms
+    assert arm.verdict == "not decided"
     assert "With fewer than 3 seeds nothing is decided." in write_report(tmp_path)
 
 
@@ -218,7 +218,7 @@ def test_a_seed_that_failed_is_said_and_counts_in_no_comparison(arm, folder, add
         notes=["it ended"],
     )
     record.append(folder, lost)
-    found = confirmed_ways(record.read(folder), folder, margin=0.01)
+    found = confirmed_multitask(record.read(folder), folder, margin=0.01)
     assert found.seeds == 3
     assert found.failed == {arm: f"1 of 4 trials (trial 40009: {reason})"}
     text = write_report(folder)

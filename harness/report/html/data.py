@@ -9,7 +9,7 @@ from typing import Any
 from harness.record import Record, best_by, direction, headline_metric, measured_columns
 from harness.report.chance import chance
 from harness.report.confirmed import Confirmation, Confirmed
-from harness.report.confirmed_tasks import ConfirmedWays
+from harness.report.confirmed_tasks import ConfirmedMultitask
 from harness.report.html.trials import trial_trees
 from harness.report.importance import read_importances
 from harness.report.table import ArmResult, bases, sign
@@ -25,7 +25,7 @@ _PICTURES = ("png", "svg", "pdf")
 class Group:
     """Trials on the same data, and what is concluded from them.
 
-    `results` holds a row for each arm of the search; `confirmed`, or of several tasks `ways`, what was confirmed.
+    `results` holds a row for each arm of the search; `confirmed`, or of several tasks `multitask`, what was confirmed.
     `alike` is what the names of all its arms have, where a study has several groups: as 'task.train_rows=500'.
     """
 
@@ -33,7 +33,7 @@ class Group:
     answer: str
     results: Sequence[ArmResult] = field(default_factory=list)
     confirmed: Confirmation | None = None
-    ways: ConfirmedWays | None = None
+    multitask: ConfirmedMultitask | None = None
     alike: str = ""
 
     @property
@@ -143,8 +143,8 @@ def factors(arm: str) -> dict[str, str]:
 
 def _confirmed(group: Group) -> Tree | None:
     """What was confirmed, against what; differences are of the score that `measure` names; `up` is −1 of a loss."""
-    if group.ways is not None:
-        return _ways(group.ways)
+    if group.multitask is not None:
+        return _multitask(group.multitask)
     if (found := group.confirmed) is None:
         return None
     return {
@@ -159,15 +159,15 @@ def _confirmed(group: Group) -> Tree | None:
     }
 
 
-def _ways(found: ConfirmedWays) -> Tree:
+def _multitask(found: ConfirmedMultitask) -> Tree:
     arms = {
-        way.arm: {
-            "trials": [run.trial for run in way.runs],
+        arm.arm: {
+            "trials": [run.trial for run in arm.runs],
             "test": None,
-            "difference": [way.delta.difference, way.delta.low, way.delta.high],
-            "verdict": way.verdict,
+            "difference": [arm.delta.difference, arm.delta.low, arm.delta.high],
+            "verdict": arm.verdict,
         }
-        for way in found.ways
+        for arm in found.arms
     }
     return {
         "measure": "Δm in percent",

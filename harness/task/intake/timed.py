@@ -23,7 +23,7 @@ class Timed(Protocol):
 def latest_held_out(
     where: str, config: Timed, cells: Mapping[str, object], shares: Mapping[str, float]
 ) -> tuple[SplitRows, dict[str, str], Sequence[str]]:
-    """The places of each split's rows; from when to when each is, as Facts.format has it; and what is told of times.
+    """The places of each split's rows; when each begins and ends, as DataFindings.format has it; what is told of times.
 
     `cells` are the times of rows by their names. Raises ConfigError for times whose order is not certain.
     """

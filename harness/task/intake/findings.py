@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
+class DataFindings:
     """`left_out` has the rows, or files, that were not taken, by reason; `kept` those of each split, as they are
     numbered in `files`. `near` counts rows that stand in a split, or in two, up to case, blanks and punctuation;
     `missing` the classes that a split has not; `format` how a file is written, where that is not the usual way.
@@ -32,4 +32,4 @@ class Facts:
         return told | {name: value for name, value in rest.items() if value}
 
 
-NO_FACTS = Facts()
+NO_FINDINGS = DataFindings()
