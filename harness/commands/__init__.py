@@ -1,4 +1,4 @@
-"""What the command can be asked, one file a command."""
+"""The commands of the program, one file each."""
 
 from harness.commands.guest import study_command
 

@@ -1,4 +1,4 @@
-"""What is refused before anything is made, and the data that stand in for what cannot be reached."""
+"""Checks before any file is written, and stand-ins for data that cannot be reached."""
 
 import logging
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def check_runnable(config: Config) -> None:
 
 
 def unmeasured(config: Config, task: "Task") -> list[str]:
-    """Why measures of the order of rows cannot be had: a held-out split has no row of a class."""
+    """Return an error for each ranking measure that cannot be computed: a held-out split has no row of a class."""
     asked = [name for name in (config.trainer.objective, *config.trainer.measures) if name in ORDER_MEASURES]
     missing = {split: names for split, names in task.findings().missing.items() if split != "train" and names}
     return [

@@ -39,7 +39,7 @@ def run(job: HydraJob) -> None:
 
 
 def write_data(config: Config, task: "Task", folder: Path) -> str:
-    """What is said of a task, written to data.md with its picture beside it; of several tasks, of each of them."""
+    """Describe a task, or each of several tasks, and write the description to data.md with its picture."""
     said: list[str] = []
     from harness.task.summary import write_rows
 

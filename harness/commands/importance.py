@@ -1,4 +1,4 @@
-"""How much each dimension of a study mattered, beside its records, before its report is written."""
+"""Compute the importance of each dimension of a study and write it beside the records, before the report."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What was asked: the configurations that Hydra composes from the command line, one for each job of a multirun."""
+"""The job: the configurations that Hydra composes from the command line, one for each job of a multirun."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ class HydraJob:
 
     @property
     def run(self) -> str:
-        """What is to be done, as it was written."""
+        """The value of `run`, as it was written."""
         return str(self.composed.get("run"))
 
     @property

@@ -8,8 +8,8 @@ from harness.system.paths import path_problem
 
 
 def input_and_output(config: Config, made: str, *, takes_folder: bool = False) -> tuple[Path, Path]:
-    """Where `input` is, a file or with `takes_folder` a folder too, and where `output` is to be; `made` says what that
-    becomes: a FILE or a FOLDER.
+    """Return the path of `input`, a file or with `takes_folder` also a folder, and the path of `output`; `made` says
+    whether the output is a FILE or a FOLDER.
 
     Raises ConfigError where one is not named, where there is no such file, and where the output is there already.
     """

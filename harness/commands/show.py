@@ -43,7 +43,7 @@ def run(job: HydraJob) -> None:
 
 
 def example(task: "Task", inputs: "Inputs", row: int, tokenizer: "FastTokenizer | None") -> "list[Piece]":
-    """What a model reads of a training row, and what it is to answer, which is what is learned."""
+    """Return the text of a training row that a model reads, and its target, which is the learned part."""
     if pieces := inputs.example(row):
         heard = all(learned for _, learned in pieces) and task.names("train")  # what is read is no text
         return [(f"{heard[row]} ", False), *pieces] if heard else pieces

@@ -60,7 +60,7 @@ def run(job: HydraJob) -> None:
 
 @contextmanager
 def led_study(config: Config, started: ProcessInfo | None) -> Iterator[Callable[[], None]]:
-    """As `opened_study` in the process that leads: what is yielded runs the trials with the workers of the launcher.
+    """Open the study in the leading process and yield the function that runs its trials with the launcher's workers.
 
     In processes that have taken part in all of its trials it does nothing.
     """

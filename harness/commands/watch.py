@@ -57,7 +57,7 @@ class LivePage:
         self._data: dict[str, Any] = {}
 
     def data(self) -> dict[str, Any]:
-        """What the page shows, under `live` how far the study is; without a trial that ended, only that."""
+        """Return the page's data, with the study's progress under `live`; only that before a first trial has ended."""
         with self._lock:
             if time.monotonic() - self._read_at >= _LEAST_SECONDS:
                 self._data, self._read_at = self._now(), time.monotonic()
