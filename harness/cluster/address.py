@@ -13,7 +13,7 @@ _HIGHEST_PORT = 65535
 
 
 def mistake(address: str) -> str | None:
-    """What is wrong with the form of an address (RFC 3986); None where it is right."""
+    """Return the error in the form of an address (RFC 3986), or None if it is well-formed."""
     if address == "journal":
         return None
     found = _URL.fullmatch(address)

@@ -1,4 +1,4 @@
-"""Which worker has which trial of a study: one synced line for every assignment, and which trials come next."""
+"""The log of assignments: which worker has which trial, one synced line per assignment, and which trials come next."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ class Slot:
 
     @property
     def phase(self) -> Phase:
-        """What the trial is for."""
+        """The phase of the study that the trial belongs to."""
         return "search" if self.seed is None else "confirm"
 
 
@@ -87,7 +87,7 @@ def _place(finalist: Finalist, places: dict[str, int], joint: bool) -> int:
 
 
 def planned(config: Config) -> int:
-    """How many trials a study has if every arm has a finalist."""
+    """Return the number of trials in a study in which every arm has a finalist."""
     assert config.sweep is not None
     sweep = config.sweep
     again = confirmed_arms(sweep) * sweep.confirm.seeds if sweep.confirm else 0
@@ -95,7 +95,7 @@ def planned(config: Config) -> int:
 
 
 def total(config: Config, slots: Sequence[Slot], done: Callable[[int], bool]) -> int:
-    """How many trials a study has: as planned while a trial of its search is open, then as many as there are slots.
+    """Return the number of trials in a study: the planned number during the search, then the number of slots.
 
     An arm whose trials all fail is not confirmed.
     """
@@ -104,7 +104,7 @@ def total(config: Config, slots: Sequence[Slot], done: Callable[[int], bool]) ->
 
 
 def confirmed_arms(sweep: SweepConfig) -> int:
-    """How many arms a study confirms if every arm has a complete trial."""
+    """Return the number of arms that a study confirms if every arm has a complete trial."""
     if sweep.confirm is None:
         return 0
     all_arms, top = arms(sweep), sweep.confirm.top
@@ -144,12 +144,12 @@ class AssignmentLog:
 
     @property
     def interrupted(self) -> int:
-        """How many attempts were requeued because a stop was requested, and so left a checkpoint."""
+        """The number of attempts that a requested stop requeued, each with a checkpoint."""
         return self._interrupted
 
     @property
     def confirming(self) -> bool:
-        """Whether a trial that confirms was ever assigned: what the search chose is settled."""
+        """True once a confirming trial has been assigned; from then on the search's choice is fixed."""
         return any(trial >= CONFIRMING for trial in self._last)
 
     def refresh(self) -> None:
@@ -210,7 +210,7 @@ class AssignmentLog:
         return max((int(step) for entry in self.halts(trial) for step, _ in entry.reports), default=0)
 
     def waits(self, trial: int) -> bool:
-        """Whether a trial waits at a rung."""
+        """Return whether a trial waits at a rung."""
         return trial in self._waiting
 
     def reopen(self, trial: int) -> None:
@@ -222,25 +222,25 @@ class AssignmentLog:
         return self._last.get(trial)
 
     def attempts(self, trial: int) -> int:
-        """How many attempts at a trial were begun."""
+        """Return the number of attempts at a trial so far."""
         assignment = self._last.get(trial)
         return assignment.attempt if assignment else 0
 
     def lost(self, trial: int) -> int:
-        """How many attempts were begun since the trial was opened and not requeued, a running one included."""
+        """Return the number of attempts since the trial was opened that were not requeued, a running one included."""
         return self._lost.get(trial, 0)
 
     def needs_worker_alone(self, trial: int) -> bool:
-        """Whether no other trial may run in the worker of a trial: its last worker vanished, or it was requeued so."""
+        """Return whether a trial must run alone: its last worker vanished, or it was requeued for that."""
         return self.lost(trial) > 0 or trial in self._alone
 
     def done(self, trial: int, log: Log) -> bool:
-        """Whether a record ends the trial."""
+        """Return whether the trial has its final record."""
         entry = log.get(trial)
         return entry is not None and entry.attempt >= self._open_from.get(trial, 0)
 
     def running(self, trial: int, log: Log, alive: Callable[[str], bool]) -> bool:
-        """Whether the trial is assigned to a worker that is alive."""
+        """Return whether the trial is assigned to a worker that is alive."""
         last = self._last.get(trial)
         return last is not None and not self.done(trial, log) and trial not in self._requeued and alive(last.worker)
 

@@ -41,7 +41,7 @@ def keep_result(folder: Path, entry: Record) -> None:
 
 
 def has_result(study: Path, trial: int, fingerprint: str) -> bool:
-    """Whether an attempt at a trial left a result."""
+    """Return whether an attempt at a trial left a result."""
     folders = (_folder(study, trial), *study.glob(f"{trial_path(trial)}-*"))
     return any(_result(folder, fingerprint) for folder in folders)
 

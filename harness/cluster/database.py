@@ -1,4 +1,4 @@
-"""Where a study is stored: the address from the environment, its kind, and the settings of a connection."""
+"""The storage of a study: the address from the environment, its kind, and the connection settings."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the search may know of a trial: the earlier trials of its arm, the same one trained before, its own costs."""
+"""Earlier results that the search may use for a trial: earlier trials of its arm, identical trials, its own costs."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ def earlier_trials(slot: Slot, slots: Sequence[Slot], assignments: AssignmentLog
 
 
 def neighbour_trials(slot: Slot, slots: Sequence[Slot], log: Log) -> list[list[Earlier]]:
-    """By neighbour, the ended trials that the proposal of an arm that transfers may see."""
+    """Return, for each neighbour of a transferring arm, the ended trials that the arm's proposal may use."""
     found: dict[str, list[Earlier]] = {}
     for other in slots if slot.arm.transfer else ():
         entry = log.get(other.number)

@@ -23,7 +23,7 @@ _REWATCH_S = 15.0  # a watcher that runs all the time looks more often than that
 
 
 def any_heartbeat(folder: Path) -> bool:
-    """Whether a worker of a study, present or gone, has left a heartbeat."""
+    """Return whether any worker of a study, present or gone, has left a heartbeat."""
     return any(any((folder / LOCKS).glob(f"*{suffix}")) for suffix in (SUFFIX, _FORMER_SUFFIX))
 
 
@@ -41,7 +41,7 @@ class HeartbeatMonitor:
         self._seen: dict[str, tuple[str, float, float]] = {}  # content, since when, and when it was last read
 
     def alive(self, name: str) -> bool:
-        """Whether a worker is still there. Call it under the study's lock."""
+        """Return whether a worker is still alive. Call it under the study's lock."""
         free = self.locks.is_free(name)
         if free and self.locks.free_proves_exit:
             return False
@@ -119,7 +119,7 @@ class Heartbeat:
 
 
 def trials_of(heartbeat: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a heartbeat tells of each trial that its worker has."""
+    """Return a heartbeat's entry for each trial of its worker."""
     return [] if heartbeat.get("trial") is None else [heartbeat, *heartbeat.get("others", [])]
 
 

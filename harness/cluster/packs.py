@@ -24,7 +24,7 @@ class PackedTrials:
         self._suspect = False
 
     def may_begin(self, alone: bool) -> bool:
-        """Whether another trial may begin, which runs `alone` or not."""
+        """Return whether another trial may begin, which runs `alone` or not."""
         return not self._alone or not (alone or self._suspect or any(self._alone.values()))
 
     def begin(self, trial: int, alone: bool) -> None:
@@ -34,7 +34,7 @@ class PackedTrials:
             self._most[other] = max(self._most[other], len(self._alone))
 
     def pack_size(self, trial: int) -> int:
-        """How many trials there were at most beside this one, itself included, while the worker had it."""
+        """Return the most trials that the worker had at once during this one, itself included."""
         return self._most.get(trial, 1)
 
     def end(self, trial: int, ended: Record | None) -> bool:

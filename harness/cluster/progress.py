@@ -1,4 +1,4 @@
-"""How far a study is, for a terminal and for a log: a table by arm with the best so far, and the time left."""
+"""The progress of a study in a terminal or a log: a table by arm with the best so far, and the time left."""
 
 import math
 import statistics
@@ -18,7 +18,7 @@ _ROOM = 8  # lines of a terminal that are not the table's rows
 
 
 def outcome(entry: Record) -> str:
-    """How a trial ended, as the end of a progress line."""
+    """Describe how a trial ended, for the end of a progress line."""
     value = entry.scores.get("val", {}).get(headline_metric(entry))
     score = f"val {figure(value)}" if value is not None else "no score"
     reason = f"  ({entry.reason})" if entry.reason else ""
@@ -95,7 +95,7 @@ class Pace:
 
 
 def is_best(entry: Record, records: Sequence[Record]) -> bool:
-    """Whether no trial of the study did better on validation so far."""
+    """Return whether no trial of the study has a better validation score so far."""
     best = best_by((other for other in records if other.phase == entry.phase), lambda _: None).get(None)
     return best is not None and best.trial == entry.trial
 

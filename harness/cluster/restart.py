@@ -40,5 +40,5 @@ def restart_when_unhealthy(study: str, devices: int) -> Iterator[None]:
 
 
 def restarted_itself(study: str) -> bool:
-    """Whether this process is such a restart of a command that runs the study."""
+    """Return whether this process is such a restart of a command that runs the study."""
     return study in os.environ.get(RESTARTED, "").split()

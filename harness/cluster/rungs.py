@@ -21,7 +21,7 @@ class Settled:
 
 
 def settle(plan: SearchPlan, slots: Sequence[Slot], assignments: AssignmentLog, log: Log) -> Settled:
-    """What becomes of the trials of all arms that wait, by what is recorded; nothing where no trial ever waits."""
+    """Decide from the records which waiting trials of all arms continue; empty if no trial ever waits."""
     if not plan.halves:
         return Settled()
     promoted: set[int] = set()

@@ -19,7 +19,7 @@ STORAGE = "storage.json"
 
 
 def study_id(folder: Path) -> str:
-    """What distinguishes this study from others of its name in a shared database.
+    """Return the id that distinguishes this study from others of its name in a shared database.
 
     Raises ConfigError where the study was begun in another storage: its workers would not know of each other.
     """

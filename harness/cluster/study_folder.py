@@ -15,7 +15,7 @@ def study_folder(results: str, study: str) -> Path:
 
 
 def holds_single_trials(folder: Path) -> bool:
-    """Whether a folder is one that run=trial collects its trials in."""
+    """Return whether run=trial collects its trials in a folder."""
     return has_begun(folder) and not (folder / CONFIG).exists()
 
 

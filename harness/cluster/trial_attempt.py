@@ -47,7 +47,7 @@ class TrialAttempt:
         self._so_far = so_far
 
     def costs(self) -> dict[str, float]:
-        """What the trial is known to cost by now."""
+        """Return the trial's known costs so far."""
         return costs_so_far(self._so_far()) if self._so_far is not None else {}
 
     def report(self, step: int, scores: dict[str, float]) -> bool:

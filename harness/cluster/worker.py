@@ -159,12 +159,12 @@ class Worker:
 
     @property
     def done(self) -> int:
-        """How many slots have a record."""
+        """The number of slots that have a record."""
         return sum(self._is_done(slot.number) for slot in self.slots)
 
     @property
     def total(self) -> int:
-        """How many trials the study has, by what is recorded so far."""
+        """The number of trials in the study, by the records so far."""
         return total(self.config, self.slots, self._is_done)
 
     def _is_done(self, trial: int) -> bool:

@@ -1,1 +1,1 @@
-"""Where the workers of a study run: in this process, as processes of this machine, or as SLURM jobs."""
+"""Launchers of a study's workers: in this process, as processes on this machine, or as SLURM jobs."""

@@ -27,7 +27,7 @@ class Resources:
 
 
 class Job:
-    """What a SLURM job runs: an argument vector. When its time is up or it is preempted, the job is requeued."""
+    """A SLURM job that runs an argument vector. It is requeued when its time is up or it is preempted."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self.argv = list(argv)

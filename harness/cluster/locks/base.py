@@ -1,4 +1,4 @@
-"""What a study's workers ask of locks, whatever keeps them: kernel locks on files, or a PostgreSQL server."""
+"""The interface of a study's locks, implemented by kernel file locks and by a PostgreSQL server."""
 
 import logging
 import time
@@ -43,7 +43,7 @@ class Locks(Protocol):
 
     @abstractmethod
     def is_free(self, name: str) -> bool:
-        """Whether nobody holds a lock."""
+        """Return whether nobody holds a lock."""
 
     def close(self) -> None:
         """Release everything."""
