@@ -1,4 +1,4 @@
-"""What a study searches: its arms, the nuisance space of each, proposals and pruning."""
+"""The search of a study: its arms, the nuisance space of each, proposals and pruning."""
 
 from harness.config.arms import Arm, Point, arms
 

@@ -1,4 +1,4 @@
-"""What is refused of a study's sampler and pruner before anything is created, without torch."""
+"""Checks of a study's sampler and pruner before anything is created, without torch."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Which arms of a finished search are trained again, at which points, with which seeds and orders of tasks."""
+"""The selection of arms that are trained again after the search: at which points, seeds and orders of tasks."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -82,7 +82,7 @@ class Wanted:
 
     @classmethod
     def of(cls, sweep: SweepConfig) -> "Wanted":
-        """What a sweep says of them."""
+        """Return the objectives, constraints and margin of a sweep."""
         signs = {name: 1.0 if way == "maximize" else -1.0 for name, way in (sweep.objectives or {}).items()}
         margin = sweep.confirm.margin if sweep.confirm else 0.0
         return cls(signs, sweep.constraints or {}, margin, tuple(sweep.across or ()))

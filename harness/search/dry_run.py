@@ -1,4 +1,4 @@
-"""What is tried of a search before anything is made: one proposal, and the pruner on the worst trial there can be."""
+"""A dry run of a search before any file is written: one proposal, and the pruner on the worst possible trial."""
 
 import warnings
 from collections.abc import Iterator, Sequence

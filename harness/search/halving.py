@@ -14,13 +14,13 @@ REDUCTION = 3
 
 
 def reduction_of(pruner: Mapping[str, Any]) -> int:
-    """How many trials there are at a rung for each that goes on."""
+    """Return the number of trials at a rung for each one that continues."""
     factor: int = pruner.get("reduction_factor", REDUCTION)
     return factor
 
 
 def halts(pruner: Mapping[str, Any], reports: Iterable[int], step: int, halted_at: int) -> bool:
-    """Whether a trial halts at its evaluation after `step`: a rung lies between there and where it halted last.
+    """Return whether a trial halts at its evaluation after `step`: it has passed a rung since it last halted.
 
     Rungs are steps: `min_resource`, or the step of the trial's first evaluation, times powers of the reduction.
     """
@@ -56,9 +56,9 @@ class Verdict:
 
 
 def synchronous(bracket: Sequence[BracketTrial], factor: int) -> Verdict:
-    """What becomes of the trials of a bracket: at each rung that all its trials have come to, the best go on.
+    """Decide which trials of a bracket continue: the best at each rung that all its trials have reached.
 
-    One of `factor`, and one at least, those that ended on the way counted among them. Of equal scores the earlier trial
+    That is one in `factor`, and at least one, counting trials that ended on the way. Of equal scores the earlier trial
     is the better one.
     """
     promoted: set[int] = set()
@@ -80,9 +80,10 @@ def synchronous(bracket: Sequence[BracketTrial], factor: int) -> Verdict:
 
 
 def asynchronous(trials: Sequence[BracketTrial], factor: int) -> Verdict:
-    """What becomes of the trials now: of those that have come to a rung, one of `factor` goes on, the best first.
+    """Decide which trials continue now: the best one in `factor` of those that have reached a rung.
 
-    Once none runs and none is to come, the best at each rung goes on, too; if it has gone, all that wait have ended.
+    Once no trial runs or is still to come, the best at each rung continues, too; if it already has, the waiting ones
+    end.
     """
     closing = all(trial.ended or trial.waiting for trial in trials)
     promoted: set[int] = set()

@@ -53,7 +53,7 @@ class LeftOut:
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What a study takes over from earlier ones, by the name of its arm, and what it leaves out; `said` sums it up."""
+    """Trials that a study takes over from earlier ones, by arm name, and those left out; `said` sums it up."""
 
     taken: Sequence[tuple[str, PastTrial, Point]] = ()
     left_out: Sequence[LeftOut] = ()
@@ -141,7 +141,7 @@ def _required(past: PastTrial, arm: Arm) -> list[str]:
 
 
 def summary(history: History, source: str) -> str:
-    """How many trials of a source are taken, and why others are not."""
+    """Count the trials taken over from a source, and say why others are not."""
     taken = len({past.number for _, past, _ in history.taken if past.source == source})
     whys = Counter(each.why for each in history.left_out if each.source == source)
     reasons = "; ".join(f"{count}: {why}" for why, count in whys.most_common(4))
@@ -164,7 +164,7 @@ def to_tree(history: History) -> dict[str, Any]:
 
 
 def known_of(tree: Mapping[str, Any]) -> dict[str, list[Known]]:
-    """What `History.known` gave, from JSON."""
+    """Read the trials of `History.known` from JSON."""
     found: dict[str, list[Known]] = {}
     for each in tree["taken"]:
         found.setdefault(each["arm"], []).append(Known(each["point"], each["values"], each["violations"]))

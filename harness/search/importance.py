@@ -1,4 +1,4 @@
-"""How much each dimension of a search mattered: Optuna's PED-ANOVA, beside what shuffled scores give."""
+"""The importance of each dimension of a search: Optuna's PED-ANOVA, compared with shuffled scores."""
 
 import dataclasses
 import random
@@ -42,7 +42,7 @@ class Importances:
 
 
 def importances(sweep: SweepConfig, records: Sequence[Record]) -> Importances | None:
-    """What decided whether a trial of the search was among the best on validation; None with fewer than two dimensions.
+    """Compute how much each dimension decided whether a trial was among the best; None with fewer than two dimensions.
 
     Compared values are dimensions, too, numbers as numbers. Baselines are left out, and trials that were pruned.
     """

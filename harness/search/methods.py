@@ -121,12 +121,12 @@ def sampler_kind(method: Arguments | None) -> SamplerKind:
 
 
 def takes(kind: SamplerKind, arm: Arm) -> bool:
-    """Whether a sampler can propose points of an arm. A baseline that it does not take is drawn evenly."""
+    """Return whether a sampler can propose points of an arm. If it cannot for a baseline, they are drawn uniformly."""
     return not any(untaken(kind, arm))
 
 
 def untaken(kind: SamplerKind, arm: Arm) -> Iterator[str]:
-    """Why a sampler cannot propose points of an arm."""
+    """Yield the reasons why a sampler cannot propose points of an arm."""
     for key, dimension in arm.nuisance.items():
         if dimension.when is not None and not kind.conditions:
             yield f"takes no conditional dimension, and {key} is one; tpe, random and nsgaii do"
@@ -178,12 +178,12 @@ def pruner_kind(name: str, key: str = "sweep.pruner") -> type[BasePruner]:
 
 
 def notes_rungs(method: Arguments) -> bool:
-    """Whether a pruner notes in the study which rungs a trial has passed, or may wrap one that does."""
+    """Return whether a pruner notes in the study which rungs a trial has passed, or may wrap one that does."""
     return method["name"] not in PRUNERS or method["name"] in (*_FIRST_RUNG, "patient")
 
 
 def sampler_mistakes(method: Arguments | None) -> Iterator[str]:
-    """What is wrong with the arguments of a sampler."""
+    """Yield the errors in the arguments of a sampler."""
     if method is not None:
         kind = sampler_kind(method)
         yield from _argument_mistakes("sweep.sampler", kind.kind, _given(method), kind.ours)
@@ -192,7 +192,7 @@ def sampler_mistakes(method: Arguments | None) -> Iterator[str]:
 
 
 def pruner_mistakes(method: Arguments, key: str = "sweep.pruner") -> Iterator[str]:
-    """What is wrong with the arguments of a pruner, and of one that it wraps."""
+    """Yield the errors in the arguments of a pruner, and of one that it wraps."""
     given = _given(method)
     wrapped = given.pop("wrapped_pruner", None) if method["name"] == "patient" else None
     yield from _argument_mistakes(key, pruner_kind(method["name"], key), given, {}, wrapped=("wrapped_pruner",))

@@ -1,4 +1,4 @@
-"""What a study is told of its search before it begins: what cannot be repeated, and what the sampler does not do."""
+"""Notices about a study's search before it begins: what cannot be repeated, and what the sampler does not do."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""How points are proposed and trials are judged in a study, and what a proposal knows of earlier trials."""
+"""The plan of a study's search: how points are proposed and trials judged, and which earlier trials a proposal uses."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class Known:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchPlan:
-    """What a study says of its search, the dimensions aside; `objective` is a metric on validation.
+    """The settings of a study's search other than its dimensions; `objective` is a metric on validation.
 
     `objectives` are figures of a record with 1 where more is better and −1 where less is; empty: the objective alone.
     `constraints` are figures with the most that they may be. Points with ranks by group keep the `budget`.
@@ -76,7 +76,7 @@ class SearchPlan:
 
     @property
     def halves(self) -> bool:
-        """Whether trials wait at rungs, and the best of them go on."""
+        """True if trials wait at rungs and only the best of them continue."""
         return (self.pruner or {}).get("name") in HALVING
 
     @property
@@ -87,12 +87,12 @@ class SearchPlan:
 
     @property
     def names(self) -> list[str]:
-        """What the objectives are called."""
+        """The names of the objectives."""
         return list(self.objectives) or [f"val {self.objective}"]
 
     @property
     def reads_merge(self) -> bool:
-        """Whether an objective or a constraint is about the merged network."""
+        """True if an objective or a constraint is about the merged network."""
         return any(full_name(name).startswith("merge.") for name in (*self.objectives, *self.constraints))
 
     def values(self, entry: Record) -> list[float] | None:
@@ -104,7 +104,7 @@ class SearchPlan:
         return None if None in found else [value for value in found if value is not None]
 
     def violations(self, entry: Record) -> dict[str, float]:
-        """How far each constraint is exceeded, as a share of its bound; at most 0 where it holds."""
+        """Return by how much each constraint is exceeded, as a share of its bound; at most 0 if it holds."""
         found = {name: figure(entry, name) for name in self.constraints}
         bounds = self.constraints
         return {

@@ -98,7 +98,7 @@ def never(reports: Reports, step: int) -> bool:
 
 
 def below_median(reports: Reports, others: Sequence[Reports], step: int, after: int, sign: float) -> bool:
-    """Whether a trial's best score so far is worse than the median of the others' best scores so far.
+    """Return whether a trial's best score so far is worse than the median of the others' best scores so far.
 
     Only trials that reached this step are compared, and only once `after` of them have. `sign` is −1 where a lower
     score is better.
@@ -129,7 +129,7 @@ def judged_trials(plan: SearchPlan, earlier: Sequence[Earlier]) -> list[optuna.t
 def judge(
     plan: SearchPlan, before: Sequence[optuna.trial.FrozenTrial], reports: Reports
 ) -> tuple[bool, Mapping[str, Any]]:
-    """Whether a trial would be stopped at its last report, and which rungs it has passed."""
+    """Return whether a trial would be stopped at its last report, and which rungs it has passed."""
     assert plan.pruner is not None
     if not reports:
         return False, {}

@@ -1,4 +1,4 @@
-"""What an arm learns from trials of its neighbours: arms that are alike have like best learning rates and scales.
+"""Transfer between neighbouring arms: similar arms have similar best learning rates and scales.
 
 The scores of arms differ in their level, and a sampler would take that for an effect of the point. So a neighbour's
 trials are moved by the mean difference between both arms at the points that both have tried: at startup all arms take
