@@ -24,7 +24,7 @@ LATENCY_PASSES = 5
 
 
 def method_of(config: Config) -> Method:
-    """How the configuration's base is trained. Cheap: what needs a network is settled when it is asked for."""
+    """Return the method that trains the configuration's base. It is cheap: nothing here needs a network."""
     return build_method(config, _adapter_size)
 
 
@@ -73,7 +73,7 @@ def _adapter_size(config: Config) -> int:
 
 
 def adapters_of(base: nn.Module) -> list[nn.Parameter]:
-    """What was added to a base: the updates of ours, or what PEFT put in."""
+    """Return the parameters that were added to a base, by our updates or by PEFT."""
     return [*adapter_parameters(base), *peft_parameters(base)]
 
 
@@ -188,7 +188,7 @@ def shapes_of(config: Config) -> Network:
 
 
 def outputs_of(config: Config) -> Outputs:
-    """As the task says; from the configuration alone where it can be."""
+    """Return the task's outputs, from the configuration alone if possible."""
     known = config.task.known_outputs
     if known is not None:
         return known

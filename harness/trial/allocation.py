@@ -1,4 +1,4 @@
-"""What an allocation of ranks rests on: inputs and gradients of the frozen base, and a trained network that is cut.
+"""The basis of a rank allocation: inputs and gradients of the frozen base, or a trained network that is truncated.
 
 Figures are by target, the greatest first.
 """

@@ -1,4 +1,4 @@
-"""What a network answered to the rows of a split, by their names and those of classes: the tables that trials leave."""
+"""A network's answers to the rows of a split, with the names of rows and classes: the tables that trials leave."""
 
 import dataclasses
 import json
@@ -17,8 +17,8 @@ _LABELLED = ("label", "predicted")
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What came of the rows of a split, in their order: what metrics have in their `columns` of each, the probabilities
-    of classes (N, C), where there are any and all rows have them, and the tags of each row by its number.
+    """The results for the rows of a split, in order: the `columns` of the metrics, the probabilities of classes (N, C)
+    if all rows have them, and the tags of each row by its number.
     """
 
     columns: tuple[str, ...]

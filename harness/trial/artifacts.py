@@ -1,4 +1,4 @@
-"""What a trial leaves on the disk beside its record: adapter or changed weights, head, predictions."""
+"""The files that a trial leaves beside its record: adapter or changed weights, head, predictions."""
 
 import csv
 import dataclasses
@@ -155,5 +155,5 @@ def write_texts(
 
 
 def cut_rows(splits: dict[str, Inputs]) -> dict[str, Any]:
-    """How many sources and targets of each split were cut at their longest; nothing where no row can be."""
+    """Count the sources and targets of each split that were cut at their maximum; empty if no row can be."""
     return {name: cut for name, inputs in splits.items() if (cut := inputs.truncated())}

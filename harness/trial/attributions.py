@@ -1,4 +1,4 @@
-"""Which tokens a prediction rests on, before the base was adapted and after: integrated gradients.
+"""Attributions of a prediction to tokens, before and after the base was adapted: integrated gradients.
 
 Shapes: B texts, L tokens, C classes.
 """

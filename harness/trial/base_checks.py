@@ -1,4 +1,4 @@
-"""What only a base's own files tell: whether it takes what the task reads, and texts of that length."""
+"""Checks that need a base's own files: whether it accepts the task's inputs, and texts of that length."""
 
 from harness.config import Config, ConfigError
 from harness.model import build_model, model_takes

@@ -1,4 +1,4 @@
-"""What is scored without having learned anything, by the metrics that trials are scored by."""
+"""Constant answers, learned from nothing, scored by the same metrics as the trials."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Where a trial stands in its study. No torch is imported."""
+"""The position of a trial in its study. No torch is imported."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ Report = Callable[[int, dict[str, float]], bool]
 
 @dataclass(frozen=True)
 class TrialContext:
-    """Where a trial stands: its study, its number there, its arm, the folder of its files, what the search chose.
+    """A trial's position in its study: the study, number, arm, the folder of its files and the values from the search.
 
     `test` says whether its best weights are scored on the test split, `compares` whether the merged network is compared
     with the adapter beside its layers, and their latencies are measured. One that `halts` is saved where it is pruned,

@@ -1,4 +1,4 @@
-"""What a trial costs: parameters in groups that add up, memory, and the operations of a step."""
+"""The costs of a trial: parameters in groups that add up, memory, and the operations of a step."""
 
 import warnings
 import weakref

@@ -1,4 +1,4 @@
-"""What a trained network scores on a split, without training: the scores that a trial would record, and intervals."""
+"""Evaluate a trained network on a split without training: the scores that a trial would record, with intervals."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence

@@ -69,7 +69,7 @@ def export_trial(trained: Trained, folder: Path, *, merged: bool) -> None:
 
 
 def is_exported(trained: Trained, folder: Path, *, merged: bool) -> bool:
-    """Whether a folder holds this export already. Raises ConfigError where it holds something else."""
+    """Return whether a folder holds this export already. Raises ConfigError if it holds something else."""
     if not folder.exists():
         return False
     card = folder / "README.md"

@@ -1,4 +1,4 @@
-"""What a frozen base, or its first layers, give each row, computed once for all steps and evaluations, where exact.
+"""Features of each row from a frozen base or its first layers, computed once for all steps and evaluations if exact.
 
 Shapes: B rows of a batch, N rows of a split, F features, L tokens of a row, H hidden units.
 """
@@ -95,7 +95,7 @@ def _places(count: int, rows: np.ndarray) -> Tensor:
 
 
 class Features:
-    """What of a trial's splits is computed once: all that a frozen base gives a row, or its first layers.
+    """The features of a trial's splits that are computed once: a row's output of a frozen base, or of its first layers.
 
     `reuse` says which, or why it is computed in each step. While it is `opened` the network reads it.
     """

@@ -1,4 +1,4 @@
-"""What only the machine can tell of a trial: the part that goes into its fingerprint, and what else moves results."""
+"""The machine-dependent part of a trial: what goes into its fingerprint, and what else affects results."""
 
 from typing import Any
 
@@ -32,6 +32,6 @@ def fingerprint_of(config: Config) -> str:
 
 
 def environment_of(config: Config) -> dict[str, Any]:
-    """What moves the result of a trial that runs, or would run, in this process: see `provenance.environment`."""
+    """Return what affects the result of a trial in this process: see `provenance.environment`."""
     device = resolve_device(config.trainer.accelerator, config.trainer.devices)
     return environment(device, config.trainer.threads or torch.get_num_threads())

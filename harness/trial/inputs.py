@@ -32,7 +32,7 @@ def read_inputs(config: Config, task: Task, split: str) -> Inputs:
 
 
 def readings(config: Config, task: Task, splits: Mapping[str, Any]) -> dict[str, Reading]:
-    """What its tokenizer makes of the texts of all splits, by the names of the tasks where there are several."""
+    """Read the texts of all splits with the tokenizer, by the names of the tasks if there are several."""
     tokens = tokens_for(config, task)
     if not config.task.parts:
         return {"": read_by_tokenizer(task, splits, tokens, allow=config.task.takes_unknown)}
@@ -53,7 +53,7 @@ def training_rows(config: Config, task: Task) -> Inputs:
 
 
 def tokens_for(config: Config, task: Task) -> Tokens | None:
-    """How the model wants texts, its tokenizer learned from the training split where it has none of its own."""
+    """Return the model's text format; a model without a tokenizer learns one from the training split."""
     tokens = model_tokens(config.model, task.outputs)
     if tokens is None or tokens.tokenizer is not None or tokens.sample_rate is not None:
         return tokens
@@ -91,7 +91,7 @@ def loader(
 def training_collate(
     inputs: Inputs, *, accumulate: int, tokens: int | None
 ) -> Callable[[Sequence[int]], dict[str, Any]]:
-    """What makes the batch of a step of its rows: in `accumulate` parts, or in as many as keep each at `tokens`."""
+    """Return the collate function of a step: in `accumulate` parts, or in as many as keep each at `tokens`."""
     if tokens is not None:
         return functools.partial(in_parts_of, inputs, tokens)
     return functools.partial(in_parts, inputs, accumulate) if accumulate > 1 else inputs.training_batch

@@ -1,4 +1,4 @@
-"""What the trials of a study did to each layer of their base, measured from the weights that they left."""
+"""The effect of a study's trials on each layer of their base, measured from the saved weights."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What a base has forgotten: its masked-LM loss on held-out general text, before training and after.
+"""Forgetting of a masked-LM base: its loss on held-out general text, before and after training.
 
 The probe is a fixed instrument: the same passages, the same hidden tokens, the same head, in evaluation mode and
 float32. Where the weights file has a masked-LM head it is that one; where it has none, a head is fitted once to the

@@ -38,12 +38,12 @@ def model_card(trained: Trained, form: TransformersForm, keys: Mapping[str, obje
 
 
 def is_card(text: str) -> bool:
-    """Whether a README.md is the card of an export, of whatever trial."""
+    """Return whether a README.md is the model card of an export of any trial."""
     return re.search(r"^- Trial \d+ of the study .+, fingerprint \w*$", text, flags=re.MULTILINE) is not None
 
 
 def is_card_of(text: str, entry: Record, *, merged: bool) -> bool:
-    """Whether a README.md is the card of a trial's export in this form, with no command in it."""
+    """Return whether a README.md is the card of a trial's export in this form, ignoring the commands in it."""
     lines = text.splitlines()
     return {_library(merged), _named(entry)} <= set(lines) and not any(line.startswith("- Made by") for line in lines)
 

@@ -50,7 +50,7 @@ def check_optimizer(config: Config) -> None:
 
 
 def fuses(precision: str, clip: float | None, *, penalised: bool, on_gpu: bool) -> bool:
-    """Whether AdamW is fused where no argument says it.
+    """Return whether AdamW is fused if no argument sets it.
 
     It takes scaled gradients and leaves them so: Lightning cannot clip them, nor AdaLoRA look at them afterwards.
     In bf16 nothing is scaled. On a CPU it is left to optimizer.arguments.fused there, since it moves the last digits;

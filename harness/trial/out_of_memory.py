@@ -33,7 +33,7 @@ class MemoryBaseline:
         self.resident, self.allocated = self._held()
 
     def leak_reason(self) -> str:
-        """Why this process must not run another trial; empty where it holds no more than at its start."""
+        """Return why this process must not run another trial; empty if it holds no more memory than at its start."""
         try:
             now, allocated = self._held()
         except RuntimeError as error:  # an assertion on the device, a GPU that fell off the bus: nothing works after it

@@ -1,4 +1,4 @@
-"""Whether a trial can share the passes over its base with the others of its pack."""
+"""The check of whether a trial can share the passes over its base with the others of its pack."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ def join_pack(trial: RunningTrial) -> PackMember | None:
 
 
 def pack_notes(size: int) -> list[str]:
-    """What is to be noted of a trial in a pack of so many."""
+    """Return the notes for a trial in a pack of this size."""
     if size == 1:
         return []
     return [f"trained in a pack of {size} (launch.pack): its times and its memory are of all of them"]

@@ -1,4 +1,4 @@
-"""What a causal base has forgotten: its loss at the next token of held-out general text, before training and after.
+"""Forgetting of a causal base: its next-token loss on held-out general text, before and after training.
 
 The output layer is the pretrained one: where the task has a head of its own, the base is put under the output layer
 that its files have for it, which never changes. A base that writes answers has it inside, and may train it.

@@ -1,4 +1,4 @@
-"""What a trial's network says of texts that no split has.
+"""Predictions of a trial's network for texts of no split.
 
 Shapes: N texts, C classes.
 """
@@ -116,7 +116,7 @@ def predict(trained: Trained, texts: Sequence[str], pairs: Sequence[str] = ()) -
 
 
 def answers_of(trained: Trained, logits: Tensor) -> list[list[Any]]:
-    """For each row of logits (N, C): the class or the labels with the probability of each, or the number."""
+    """Return, for each row of logits (N, C), the class or the labels with the probability of each, or the number."""
     if trained.unit is not None:
         sd, mean = trained.unit
         return [[value * sd + mean] for value in logits.flatten().tolist()]

@@ -1,4 +1,4 @@
-"""What a trial of multiple choice answers to the questions of a file, with the probability of each option."""
+"""Predictions of a multiple-choice trial for the questions of a file, with the probability of each option."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -50,7 +50,7 @@ def read_questions(config: ChoiceTaskConfig, path: Path) -> ChoiceSplit:
 
 @torch.no_grad()
 def choose(trained: Trained, split: ChoiceSplit) -> list[list[Any]]:
-    """What ChoiceMetrics has of each question. Raises ConfigError where the tokenizer was learned."""
+    """Return the columns of ChoiceMetrics for each question. Raises ConfigError if the tokenizer was learned."""
     config, tokens = trained.config, model_tokens(trained.config.model)
     task = cast(ChoiceTaskConfig, config.task)
     if tokens is None or tokens.tokenizer is None:

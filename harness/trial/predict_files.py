@@ -1,4 +1,4 @@
-"""What a trial on images or recordings says of files that no split has."""
+"""Predictions of a trial on images or recordings for files of no split."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a trial of extractive question answering answers to the questions of a file."""
+"""Predictions of an extractive question answering trial for the questions of a file."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -36,7 +36,7 @@ def write_spans(trained: Trained, source: Path, target: Path) -> None:
 
 
 def may_be_none(trained: Trained) -> bool:
-    """Whether questions of its training split had no answer."""
+    """Return whether questions of its training split had no answer."""
     counts = trained.entry.data.details.get("unanswerable")
     return isinstance(counts, dict) and bool(counts.get("train"))
 
@@ -58,8 +58,8 @@ def read_questions(config: ExtractiveQaConfig, path: Path) -> list[Question]:
 
 @torch.no_grad()
 def answer(trained: Trained, questions: list[Question], where: str) -> list[list[Any]]:
-    """For each question: its answer, the probability, where it begins and ends, and that of no answer if there may be
-    none.
+    """Return, for each question, its answer, the probability, start and end, and the probability of no answer if that
+    is possible.
 
     The text and the place of no answer are empty.
     """

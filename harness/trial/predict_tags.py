@@ -1,4 +1,4 @@
-"""What a trial that tags tokens says of rows that no split has."""
+"""Predictions of a token-tagging trial for rows of no split."""
 
 import csv
 from collections.abc import Mapping, Sequence

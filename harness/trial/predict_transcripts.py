@@ -1,4 +1,4 @@
-"""What a trial that learned to transcribe writes of recordings that no split has."""
+"""Transcripts that a trained trial writes of recordings of no split."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ def write_transcripts(trained: Trained, source: Path, target: Path) -> None:
 
 
 def transcribe(trained: Trained, names: Sequence[str], heard: Sequence[np.ndarray], where: str) -> list[str]:
-    """What is said in recordings at the task's rate. Raises ConfigError, with `where`, for one that is too long."""
+    """Transcribe recordings at the task's rate. Raises ConfigError, with `where`, for one that is too long."""
     config = cast(TranscriptsConfig, trained.config.task)
     tokens = model_tokens(trained.config.model, trained.outputs)
     assert tokens is not None

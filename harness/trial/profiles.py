@@ -93,7 +93,7 @@ def of_trial(
 
 
 def title_of(trained: Trained, method: str) -> str:
-    """Which trial of which arm a method looks at."""
+    """Return a title: the method, and the trial and arm that it examines."""
     return f"{method}, from trial {trained.entry.trial} ({trained.entry.arm})"
 
 
@@ -115,7 +115,7 @@ def _fits(entry: Record, adalora: bool) -> bool:
 
 
 def costs_of(trained: Trained) -> RankCosts:
-    """What a rank of LoRA costs in each layer that a trial adapted."""
+    """Return the cost of a rank of LoRA in each layer that a trial adapted."""
     lora = plain_lora(trained.config)
     every = layer_costs(trained.config, lora, "parameters", layer_limits(trained.config, lora))
     return RankCosts({layer: every.each[layer] for layer in trained.entry.adapter.ranks})

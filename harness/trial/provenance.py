@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, revision of this code, machine; and what of it moves the result."""
+"""The provenance of a result: versions, code revision and machine, and which of these affect the result."""
 
 import functools
 import hashlib
@@ -60,7 +60,7 @@ def _version(name: str) -> str | None:
 
 @functools.cache
 def source() -> dict[str, Any]:
-    """Which code this is: see `source_of`."""
+    """Identify this code: see `source_of`."""
     return source_of(Path(str(importlib.resources.files(__name__.partition(".")[0]))).resolve())
 
 
@@ -68,7 +68,7 @@ _RESULTS = ":(top,exclude)results"  # what trials came to, which none is made by
 
 
 def source_of(package: Path) -> dict[str, Any]:
-    """Where the code in a package's folder comes from, and which code it is.
+    """Identify the code in a package's folder and where it comes from.
 
     Returns `origin` (git checkout, one that git does not answer for and why, an installed wheel, or a source tree
     without git), `revision` and `dirty` (tracked files changed but for those of results/, or untracked ones in the
@@ -148,7 +148,7 @@ def _digest_of(package: Path) -> str:
 
 
 def environment(device: torch.device, threads: int) -> dict[str, Any]:
-    """What moves a result beside the configuration: code, libraries, processor, threads, deterministic flags.
+    """Return what affects a result beside the configuration: code, libraries, processor, threads, deterministic flags.
 
     Two trials of one fingerprint give the same numbers where all of it is the same; the fingerprint leaves it out.
     """
@@ -185,7 +185,7 @@ def _first(pattern: str, text: str) -> str | None:
 
 @functools.cache
 def hardware() -> dict[str, Any]:
-    """What the machine has; which of it a trial used is its device."""
+    """Describe the machine's hardware; the record's device says which part a trial used."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "cpu": _cpu_name(),

@@ -1,4 +1,4 @@
-"""What ranks cost of what a budget bounds, measured of the adapted network: parameters, bytes, operations of a step."""
+"""The costs of ranks under a budget, measured on the adapted network: parameters, bytes, operations of a step."""
 
 import dataclasses
 import re
@@ -86,12 +86,12 @@ def plain_lora(config: Config) -> LoraConfig:
 
 
 def pattern_of(layers: Sequence[str]) -> str:
-    """What matches the names of layers, each as a whole."""
+    """Return a pattern that fully matches the names of these layers."""
     return "|".join(map(re.escape, layers))
 
 
 def layer_costs(config: Config, lora: LoraConfig, key: str, highest: Mapping[str, int]) -> RankCosts:
-    """What ranks of each adapted layer come to in trained parameters of the adapter, in the order of the network.
+    """Measure the trained adapter parameters that ranks of each adapted layer cost, in the order of the network.
 
     `highest` are the highest ranks that are asked for. Raises ConfigError, which begins with `key`, where they come to
     other than a sum over ranks.

@@ -25,7 +25,7 @@ from harness.trial.optimizers import check_scaled, fuses, make_optimizer
 
 @dataclass(frozen=True, kw_only=True)
 class RunningTrial:
-    """What training and evaluation need.
+    """The objects that training and evaluation of a trial need.
 
     `splits` has the rows of each split, or of each task of it, where tasks are learned one after another. `spread`
     says that the weights are shared out over several devices in training; `home` is where the whole model is else.
@@ -134,7 +134,7 @@ def make_module(
 
 
 def no_graphs(trial: RunningTrial) -> str:
-    """Why no training step of a trial is a graph of the GPU; empty where they may be."""
+    """Return why no training step of a trial is a graph of the GPU; empty if it may be."""
     settings = trial.config.trainer
     if trial.device.type != "cuda":
         return "there is no GPU"

@@ -33,7 +33,7 @@ TEMPLATE = "chat_template.jinja"
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """What lies in a folder: the classes by the number that its head gives them, and the unit of a number.
+    """A saved network in a folder: the class for each output number of its head, and the unit of a number.
 
     `classes` is empty where nothing says them. `unit` is deviation and mean of what a number is standardised by, None
     where it is in the unit of the data. `entry` is the record, of a trial, and `data` the file that it was trained on.
@@ -110,7 +110,7 @@ def _of_trial(address: str, folder: Path) -> Saved:
 
 
 def template_notes(saved: Saved, config: Config, task: Task) -> list[str]:
-    """That conversations are written by another chat template than those that were trained on."""
+    """Return a note if conversations use another chat template than in training."""
     known, tokens = _template(saved), model_tokens(config.model)
     if not known or tokens is None or tokens.tokenizer is None:
         return []
@@ -126,7 +126,7 @@ def template_notes(saved: Saved, config: Config, task: Task) -> list[str]:
 
 
 def training_notes(saved: Saved, config: Config) -> list[str]:
-    """That all rows of a file are scored of which some were trained on."""
+    """Return a note if all rows of a file are scored, some of which were trained on."""
     data = vars(config.task).get("data")
     if not data or not saved.data or Path(data).expanduser().resolve() != Path(saved.data).expanduser().resolve():
         return []
@@ -134,7 +134,7 @@ def training_notes(saved: Saved, config: Config) -> list[str]:
 
 
 def layer_notes(saved: Saved, network: Network) -> list[str]:
-    """That an adapter leaves the base as it is, or layers that its configuration names."""
+    """Return a note if an adapter changes nothing of the base, or nothing in layers that its configuration names."""
     form = network.transformers_form()
     base = network.base if form is None else form.model
     updates = list(named_updates(base))
@@ -261,7 +261,7 @@ def _load_head(head: nn.Module, saved: Saved) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class OutputMapping:
-    """How the outputs of a saved head become those that a task scores: classes in its order, numbers in its units."""
+    """The mapping from a saved head's outputs to a task's: classes in its order, numbers in its units."""
 
     order: tuple[int, ...] = ()
     factor: float = 1.0
@@ -306,7 +306,7 @@ def _classes_alike(saved: Saved, task: Task) -> dict[str, str]:
 
 
 def class_notes(saved: Saved, task: Task) -> list[str]:
-    """That nothing names the classes of a head, or names them otherwise than the labels of the data."""
+    """Return a note if the head's classes have no names, or other names than the labels of the data."""
     if not task.classes:
         return []
     if not saved.classes:

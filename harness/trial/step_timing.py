@@ -30,7 +30,7 @@ _SAME_LOSS = {"rel_tol": 0.02, "abs_tol": 0.02}  # bf16 moves a loss near 1 by a
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How a step is computed: the trainer's precision, and the base's attention, None where it offers no choice."""
+    """The arithmetic of a step: the trainer's precision, and the base's attention, None if it offers no choice."""
 
     precision: str
     attention: str | None = None
@@ -72,7 +72,7 @@ def candidates(device: torch.device, attention: str | None, *, free: bool) -> li
 
 
 def choose(timings: Mapping[Arithmetic, Timing]) -> dict[str, Any]:
-    """What `fastest_steps` returns, of timings whose first is that of float32."""
+    """Return the result of `fastest_steps` from timings, of which the first is that of float32."""
     exact, usual = next(iter(timings.items()))
     sound = (each for each, found in timings.items() if math.isclose(found.loss, usual.loss, **_SAME_LOSS))
     best = min(sound, key=lambda each: timings[each].seconds, default=exact)

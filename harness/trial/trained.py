@@ -35,7 +35,7 @@ class Trained:
 
     @property
     def several_labels(self) -> bool:
-        """Whether each class is a decision of its own, and a row may be of several."""
+        """True if each class is a separate decision, so that a row may have several."""
         return vars(self.config.task).get("answer") == "labels"
 
     @property

@@ -18,7 +18,7 @@ from harness.trial.trained import BASE, Trained, load_trained
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a trial's folder holds changed weights of its base."""
+    """Return whether a trial's folder holds changed weights of its base."""
     kept = folder / WEIGHTS
     whole = kept.is_dir() and weight_files(file.name for file in kept.iterdir())
     return (folder / ADAPTER / "adapter_config.json").exists() or (kept / BASE).exists() or bool(whole)

@@ -1,4 +1,4 @@
-"""How far a trial of tasks learned one after another has come, in and out of a checkpoint."""
+"""The progress of a continual-learning trial, saved to and restored from a checkpoint."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from harness.trial.continual.training import ContinualTraining
 
 
 class ContinualCheckpoint:
-    """What a checkpoint holds beside the task that is being trained, or, in an evaluation, by itself."""
+    """The part of a checkpoint beside the task that is being trained, or all of it in an evaluation."""
 
     def __init__(
         self,
@@ -54,7 +54,8 @@ class ContinualCheckpoint:
         }
 
     def extra(self) -> dict[str, Any]:
-        """What a checkpoint needs beside the task under way: earlier updates are frozen, and no part of it."""
+        """The state that a checkpoint needs beside the current task: earlier updates are frozen and not part of that.
+        """
         frozen = {name: tensor for name, tensor in self._learned() if not tensor.requires_grad}
         return {"continual": self._state | {"weights": _on_cpu(frozen)}}
 

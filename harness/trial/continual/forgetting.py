@@ -1,4 +1,4 @@
-"""What continual training leaves behind: figures of the matrix R of scores.
+"""Forgetting in continual learning: figures of the matrix R of scores.
 
 R has a row for the start and one after each of T tasks: R[i][j] is the score on task j (0…T−1) after i tasks were
 learned; so R[j+1][j] is task j's score when it had just been learned.

@@ -1,4 +1,4 @@
-"""How a task is learned after others: what is added to the network, on which rows it trains, what the loss is given."""
+"""Methods of continual learning: what they add to the network, which rows they train on, and their loss terms."""
 
 import itertools
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class ContinualMethod:
         return rows
 
     def penalty(self) -> Callable[[], Tensor] | None:
-        """What is added to the loss of every step."""
+        """Return the term that is added to the loss of every step, or None."""
         return None
 
     def end(self, number: int) -> None:
@@ -55,7 +55,7 @@ class ContinualMethod:
         return
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What has been kept so far."""
+        """Return what has been kept so far."""
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

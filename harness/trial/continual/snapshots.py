@@ -1,4 +1,4 @@
-"""What is trained, as it was after each task."""
+"""Snapshots of the trained weights after each task."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What can be trained of a base, one file a kind of `lora`: each method answers for itself once it is built."""
+"""Methods of training a base, one file for each kind of `lora`; a built method answers for itself."""
 
 from harness.trial.methods.base import Method
 from harness.trial.methods.build import build_method

@@ -1,4 +1,4 @@
-"""What every method of adaptation answers: how it changes a network, what it asks of training, what it leaves."""
+"""The interface of adaptation methods: how they change a network, what they need in training, what they save."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Method(ABC):
 
     @property
     def lr_ratio(self) -> float:
-        """How many times as fast the `fast_parameters` learn."""
+        """The learning rate of the `fast_parameters` relative to the others."""
         return 1.0
 
     @property
@@ -59,11 +59,11 @@ class Method(ABC):
         return []
 
     def penalty(self, model: Network) -> Callable[[], Tensor] | None:
-        """What is added to the loss of every step."""
+        """Return the term that is added to the loss of every step, or None."""
         return None
 
     def rank_schedule(self, model: Network, steps: int, seed: int) -> RankSchedule | None:
-        """What moves ranks in training of so many steps."""
+        """Return the schedule that changes ranks over the given number of training steps, or None."""
         return None
 
     def nested_ranks(self, model: Network) -> range:
@@ -72,7 +72,7 @@ class Method(ABC):
 
     @abstractmethod
     def record(self, adapter: Adapter) -> Lora:
-        """What a record says of it: its settings, with the patterns replaced by what they came to in the `adapter`."""
+        """Return the record's section: the method's settings, with patterns resolved as in the `adapter`."""
 
     @abstractmethod
     def save(self, model: Network, base_address: str, folder: Path) -> None:

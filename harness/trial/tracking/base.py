@@ -1,4 +1,4 @@
-"""What every tracker does: it is opened with a run, takes points of curves, and closes with the record."""
+"""The interface of trackers: each is opened with a run, takes points of curves, and closes with the record."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ class Tracker(ABC):
 
     @classmethod
     def is_off(cls, mode: str) -> bool:
-        """Whether this mode of `tracking.mode` opens no run."""
+        """Return whether this mode of `tracking.mode` opens no run."""
         return mode == "off"
 
     @classmethod
