@@ -22,7 +22,7 @@ def optimizer_bytes(optimizer: Optimizer) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or on the machine."""
+    """Return whether an error means that memory ran out, on a GPU or on the machine."""
     return isinstance(error, torch.OutOfMemoryError) or is_host_out_of_memory(error)
 
 

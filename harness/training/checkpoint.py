@@ -45,7 +45,7 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def due(self, evaluates: bool) -> bool:
-        """Whether a kill would lose too much since the last one; `evaluates`: an evaluation follows this step."""
+        """Return whether a kill would lose too much since the last one; `evaluates`: an evaluation comes next."""
         return time.monotonic() - self._last > (min(_EVALUATES_S, EVERY_S) if evaluates else EVERY_S)
 
     def save(self, state: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def generate_texts(
 def scored_texts(
     generation: Generation, written: Sequence[str], references: Sequence[str], further: Collection[str] = ()
 ) -> ScoredTexts:
-    """What texts score as the task has it; with `further` measures where they are scored as translations."""
+    """Score texts by the task's measures, with `further` measures if they are scored as translations."""
     if generation.score is not None:
         return generation.score(written, references)
     scores, chrf = text_scores(written, references, further, generation.extract)

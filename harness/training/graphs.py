@@ -187,7 +187,7 @@ def shapes_of(batch: Batch) -> Shapes:
 
 
 def pays(seen: int, *, of: int, left: int) -> bool:
-    """Whether a shape that was `seen` so many times in `of` steps comes often enough in those `left` to be recorded."""
+    """Return whether a shape `seen` this often in `of` steps will come often enough in those `left` to be recorded."""
     return of >= _FIRST and seen > 1 and left * seen / of >= _COST
 
 

@@ -22,7 +22,7 @@ EVALUATION_PATIENCE_S = 10.0
 
 
 class Callback:
-    """What a trial does beside its steps. A checkpoint has the states of all, by the names of their classes."""
+    """The hooks of a trial around its steps. A checkpoint has the states of all, by the names of their classes."""
 
     def begin(self, trainer: "Trainer") -> None:
         """Before the first step."""
@@ -31,7 +31,7 @@ class Callback:
         """Before the pass over a batch, which is on the device."""
 
     def after_backward(self) -> None:
-        """When the gradients of the loss are there, before they are clipped."""
+        """Run once the gradients of the loss are computed, before they are clipped."""
 
     def after_step(self, trainer: "Trainer", batch: dict[str, Any]) -> None:
         """After the update; the gradients are still there."""
@@ -40,13 +40,13 @@ class Callback:
         """Before the validation split is read, in evaluation mode."""
 
     def after_evaluation(self, trainer: "Trainer") -> None:
-        """When the module has its scores, in evaluation mode."""
+        """Run once the module has its scores, in evaluation mode."""
 
     def end(self, trainer: "Trainer") -> None:
         """After the last step and its evaluation."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` takes up, after `begin`."""
+        """Return the state that `load_state_dict` restores, after `begin`."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -57,7 +57,9 @@ def task_losses(model: Callable[[Batch], Tensor], batch: Batch, losses: Losses |
 
 
 def trained_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """What training changes, by name: trained weights, and all buffers, since running statistics are among them."""
+    """Yield the tensors that training changes, by name: trained weights and all buffers, which include running
+    statistics.
+    """
     yield from ((name, tensor) for name, tensor in module.named_parameters() if tensor.requires_grad)
     yield from module.named_buffers()
 

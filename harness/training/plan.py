@@ -1,4 +1,4 @@
-"""How many steps a training has, and after which of them there is an evaluation."""
+"""The number of steps of a training, and the steps that an evaluation follows."""
 
 import dataclasses
 

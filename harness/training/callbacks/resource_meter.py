@@ -47,7 +47,9 @@ class ResourceMeter(Callback):
 
     @property
     def pack_size(self) -> int:
-        """How many trials a worker trained at most while it had this one: times and memory are of all of them."""
+        """The most trials that the worker trained at once during this one: times and memory are totals over all of
+        them.
+        """
         return max(self._pack_size(), self._pack_size_before)
 
     def before_step(self, trainer: Trainer, batch: dict[str, Any]) -> None:

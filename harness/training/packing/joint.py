@@ -101,7 +101,7 @@ def _rows_of(batch: Batch) -> int:
 
 
 def check_packable(network: Any, batch: Batch, device: torch.device, precision: str) -> tuple[str, bool]:
-    """Why a network cannot take part, empty where it can; and whether its base draws dropout in training.
+    """Return why a network cannot join a pack, or an empty string; and whether its base draws dropout in training.
 
     Its adapted layers have to be given the rows of the batch as they stand, and what it draws has to be the same where
     it is drawn for its rows apart. Joined with itself it has to give each its own features. The random state stays.

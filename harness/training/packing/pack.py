@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PackKey:
-    """What members of a pack have in common that share a pass. `base` says all that the base is made of."""
+    """The properties that members of a pack must share to share a pass. `base` describes the whole base."""
 
     base: str
     precision: str
@@ -46,7 +46,7 @@ class PackMember:
     error: BaseException | None = None
 
     def forward(self, batch: Batch) -> Tensor:
-        """What the head reads of a batch (B, F), once every trial of the pack waits for its own."""
+        """Return the head's input for a batch (B, F), once every trial of the pack waits for its own."""
         generator = device_generator(self.key.device)
         self.batch, self.random_state = batch, generator.get_state()
         self.pack.wait_forward(self)
