@@ -1,4 +1,4 @@
-"""Where the files of a base lie, once they are on this machine."""
+"""The local paths of a base's files, once they are on this machine."""
 
 from collections.abc import Mapping
 from pathlib import Path

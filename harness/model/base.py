@@ -1,4 +1,4 @@
-"""What every model has in common: a pretrained base, a fresh head, and names for the layers an adapter can go to."""
+"""The interface of all models: a pretrained base, a fresh head, and names for the layers that can be adapted."""
 
 import dataclasses
 import re
@@ -35,7 +35,7 @@ class Heads(nn.ModuleDict):
 
 @dataclasses.dataclass(frozen=True)
 class Takes:
-    """Which kinds of task a base can be for, as its own files have it, and the images' size where it is fixed."""
+    """The kinds of task that a base supports according to its own files, and the images' size if it is fixed."""
 
     address: str
     model_type: str
@@ -81,7 +81,7 @@ class Network(nn.Module):
         """What matrices are multiplied in, where the base's weights have fewer bits than what is trained."""
 
     def __call__(self, *inputs: Any) -> Any:
-        """What `forward` gives, or the head makes of a `head_input` (B, F); of a base of fewer bits in float32."""
+        """Return the output of `forward`, or of the head for a `head_input` (B, F); a quantised base gives float32."""
         known = "head_input" in inputs[0]  # which were computed before
         if self.compute_dtype is None:
             return self.answer(inputs[0]["head_input"], inputs[0]) if known else super().__call__(*inputs)
@@ -90,7 +90,7 @@ class Network(nn.Module):
         return outputs.float()
 
     def head_input(self, batch: dict[str, Tensor]) -> Tensor | None:
-        """What the head reads of a batch (B, F); None where it reads more than one vector a row."""
+        """Return the head's input for a batch (B, F); None if it is more than one vector a row."""
         found: list[Tensor] = []
 
         def answer(features: Tensor, _: dict[str, Tensor]) -> Tensor:
@@ -112,17 +112,17 @@ class Network(nn.Module):
 
     @property
     def gives_next_token(self) -> bool:
-        """Whether its outputs are logits of the next token at each token of one sequence."""
+        """True if its outputs are next-token logits at each token of one sequence."""
         return False
 
     @property
     def first_token_sees_all(self) -> bool:
-        """Whether what is computed of a row's first token depends on the tokens behind it."""
+        """True if the features of a row's first token depend on the tokens after it."""
         return True
 
     @property
     def attention_kind(self) -> str:
-        """How the base computes attention: sdpa, eager or another name of transformers'; empty where none is known."""
+        """The base's attention implementation: sdpa, eager or another name in transformers; empty if none is known."""
         return str(getattr(getattr(self.base, "config", None), "_attn_implementation", None) or "")
 
     def use_attention(self, how: str) -> None:
@@ -164,7 +164,7 @@ class Network(nn.Module):
         return None
 
     def answer(self, features: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """What the head, or the head of the batch's task, makes of features (B, F)."""
+        """Apply the head, or the head of the batch's task, to features (B, F)."""
         if isinstance(self.head, Heads):
             return self.head.of(features, batch["tasks"])
         outputs: Tensor = self.head(features)

@@ -12,7 +12,7 @@ from harness.model.base import Network, Takes
 
 
 class ModelModule(Protocol):
-    """What the module of a kind of model has; `config` is of that kind's own class."""
+    """The interface of a model kind's module; `config` is of that kind's own class."""
 
     def build(self, config: Any, outputs: Outputs, weights: bool) -> Network:
         """The network with pretrained weights, or with whatever the current device gives."""
@@ -21,7 +21,7 @@ class ModelModule(Protocol):
         """The verified file of the pretrained weights, or a model's whole folder; None where they are fresh."""
 
     def tokens(self, config: Any) -> Tokens | None:
-        """How it wants texts; None where it takes none."""
+        """Return its text format; None if it takes no texts."""
 
     def transcript_tokens(self, config: Any, characters: str) -> Tokens:
         """The tokens it writes for recordings, in modules whose bases can."""
@@ -65,7 +65,7 @@ def base_file(config: ModelConfig) -> Path | None:
 
 
 def model_tokens(config: ModelConfig, outputs: Outputs | None = None) -> Tokens | None:
-    """How a model wants texts, or what it writes of recordings where `outputs` are such; None where it takes none."""
+    """Return a model's text format, or its transcript format if `outputs` are transcripts; None if it takes none."""
     module = _module(config)
     if isinstance(outputs, Transcribed):
         return module.transcript_tokens(config, outputs.characters)
@@ -73,7 +73,7 @@ def model_tokens(config: ModelConfig, outputs: Outputs | None = None) -> Tokens 
 
 
 def model_takes(config: ModelConfig) -> Takes:
-    """Which kinds of task a base can be for; of those whose own files tell it (`described_by_files`)."""
+    """Return the kinds of task that a base supports, if its own files say so (`described_by_files`)."""
     found: Takes = cast(Any, _module(config)).takes(config)
     return found
 

@@ -30,7 +30,7 @@ Variables = dict[str, np.ndarray]
 
 
 def is_container(start: bytes) -> bool:
-    """Whether a file that begins so can be one of CTranslate2's."""
+    """Return whether a file with this beginning can be one of CTranslate2's."""
     return start[:4] == struct.pack("<I", VERSION)
 
 

@@ -29,7 +29,7 @@ class FrozenPrefix:
         self._handles: list[Any] = []
 
     def states(self, batch: dict[str, Tensor]) -> Tensor | None:
-        """What the layers give of a batch (B, L, H), without computing those above; None where it is another thing."""
+        """Return the layers' output (B, L, H) without computing those above; None if it has another form."""
         seen: list[Any] = []
 
         def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ class Generator(Network):
 
     @property
     def causal(self) -> bool:
-        """Whether source and target are read as one sequence."""
+        """True if source and target are read as one sequence."""
         return not self.base.config.is_encoder_decoder  # type: ignore[union-attr]
 
     @property

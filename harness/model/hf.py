@@ -171,7 +171,7 @@ def _writer_of_sounds(
 
 
 def transcript_tokens(config: HfModelConfig, characters: str) -> Tokens:
-    """How a base writes what it hears; one that spells with a fresh head, in these characters."""
+    """Return how a base writes transcripts; one that spells with a fresh head uses these characters."""
     folder = base_folder(config, weights=True)
     made = transformers_config(config, folder)
     reads = audio_input(folder, made, config.window_s)
@@ -213,7 +213,7 @@ def tokens(config: HfModelConfig) -> Tokens | None:
 
 
 def takes(config: HfModelConfig) -> Takes:
-    """What the folder's config.json says of the tasks it is for; the weights need not be there."""
+    """Read from the folder's config.json which tasks it supports; the weights need not be there."""
     made = transformers_config(config, base_folder(config, weights=False))
     return Takes(str(config.address), made.model_type, _kinds(made))
 

@@ -33,13 +33,13 @@ _FLOOR = 1e-7  # added to the variance, as transformers does
 
 
 def hears(model_type: str) -> bool:
-    """Whether an architecture classifies recordings, and reads them as it is known here."""
+    """Return whether an architecture classifies recordings and its input format is known here."""
     return model_type in modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES and model_type not in _OTHERS
 
 
 @dataclasses.dataclass(frozen=True)
 class AudioInput:
-    """What a network reads of recordings at `rate` samples a second.
+    """The input format of a network for recordings at `rate` samples a second.
 
     Raw samples, with `normalise` brought to mean 0 and variance 1, with `masked` beside what is a recording's own; or,
     with `bands`, log-mel spectra of `fft` samples every `hop` of them. `most` samples are read of each, null: all.
@@ -64,7 +64,7 @@ class AudioInput:
 
 
 def audio_input(folder: Path, made: PreTrainedConfig, window_s: int | None) -> AudioInput:
-    """What the folder's file says; of keys that it lacks, and without a file, the defaults of transformers.
+    """Read the folder's file; missing keys, or a missing file, have the defaults of transformers.
 
     Raises ConfigError for another way of reading, and for a window that is longer than the base's own.
     """
@@ -123,7 +123,7 @@ def cut_window(base: nn.Module, reads: AudioInput) -> None:
 
 
 def done_otherwise(made: PreTrainedConfig, reads: AudioInput, masks: str) -> dict[str, str]:
-    """What is not done as the base's own configuration has it: `masks` that it trains with, a window that is cut."""
+    """Return the deviations from the base's own configuration: `masks` that it trains with, a window that is cut."""
     found = {"spec_augment": f"off; the base's own configuration has {masks}"} if masks else {}
     own = made.max_source_positions / _POSITIONS if reads.bands is not None else None
     if own is not None and reads.most is not None and reads.most < own * reads.rate:
@@ -153,7 +153,9 @@ class Hearing(Network):
 
     @torch.no_grad()
     def heard(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What transformers' network reads of `samples` (B, N) and how many are each recording's own, `lengths` (B)."""
+        """Return the input of transformers' network for `samples` (B, N), of which `lengths` (B) are each recording's
+        own.
+        """
         # In float16 the least power that is taken for sound is 0, and its logarithm is not finite.
         with torch.autocast(batch["samples"].device.type, enabled=False):
             samples_BN, own_BN = self._samples(batch["samples"].float(), batch["lengths"])

@@ -158,6 +158,6 @@ def checkpoint_layers(base: nn.Module) -> None:
 
 
 def token_types(base: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Which of two sentences each token is in, for a base that was trained to be told; else nothing."""
+    """Return which of two sentences each token is in, for a base trained with token types; else nothing."""
     told = "types" in batch and getattr(base.config, "type_vocab_size", 0) > 1
     return {"token_type_ids": batch["types"]} if told else {}

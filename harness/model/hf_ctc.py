@@ -28,7 +28,7 @@ _PAD, _UNKNOWN, _BETWEEN = "<pad>", "<unk>", "|"
 
 
 def spells(model_type: str) -> bool:
-    """Whether transformers has a head of characters for an architecture that reads samples."""
+    """Return whether transformers has a character head for an architecture that reads samples."""
     return model_type in modeling_auto.MODEL_FOR_CTC_MAPPING_NAMES
 
 
@@ -102,7 +102,7 @@ def fresh_characters(characters: str) -> Path:
 def character_tokens(
     address: str, folder: Path, made: PreTrainedConfig, reads: AudioInput, characters: str | None
 ) -> Tokens:
-    """How a base says characters: fresh ones, or those of the folder. Raises ConfigError where it has no vocabulary."""
+    """Return how a base writes characters: fresh ones, or the folder's. Raises ConfigError if it has no vocabulary."""
     if characters is None and not (folder / "vocab.json").is_file():
         raise ConfigError(f"model.address={address}: no vocab.json in it, which its head needs; model.head=fresh")
     sizes = tuple(zip(made.conv_kernel, made.conv_stride, strict=True))

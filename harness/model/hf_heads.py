@@ -9,7 +9,7 @@ from harness.config import ConfigError
 
 
 def inner_name(whole: PreTrainedModel) -> str:
-    """What a classifier of transformers calls the base within it; nothing where it is the base itself."""
+    """Return the name of the base within a transformers classifier; empty if it is the base itself."""
     if isinstance(whole, WhisperForAudioClassification):  # its prefix is that of the encoder with a decoder
         return "encoder"
     return whole.base_model_prefix if whole.base_model is not whole else ""
@@ -34,7 +34,7 @@ def names_of(made: PreTrainedConfig) -> list[str]:
 
 
 def order_of(classes: Sequence[str], names: Sequence[str]) -> list[int]:
-    """For each class of the task, its number in a stored head. Raises ConfigError where the names do not tell."""
+    """Return the number in a stored head of each class of the task. Raises ConfigError if the names do not match."""
     if names == [f"LABEL_{number}" for number in range(len(names))]:
         return list(range(len(names)))
     numbers = {name.casefold(): number for number, name in enumerate(names)}

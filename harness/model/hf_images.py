@@ -1,4 +1,4 @@
-"""How images are brought to what a network of transformers reads: as its folder's preprocessor_config.json says."""
+"""Preprocessing of images for a network of transformers, as its folder's preprocessor_config.json says."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ _KNOWN = {
 
 @dataclasses.dataclass(frozen=True)
 class ImageInput:
-    """What a network reads of a byte x of a channel: (x·factor - mean) / std; with `flip`, channels are BGR."""
+    """The network's input for a byte x of a channel: (x·factor - mean) / std; with `flip`, channels are BGR."""
 
     factor: float
     mean: tuple[float, ...]
@@ -43,7 +43,7 @@ class ImageInput:
 
 
 def image_input(folder: Path, model_type: str) -> ImageInput:
-    """What the folder's file says, and of keys that it lacks the image processor of the architecture.
+    """Read the folder's file; missing keys are those of the architecture's image processor.
 
     Raises ConfigError where neither tells, or where more is asked for than a linear change of each channel.
     """

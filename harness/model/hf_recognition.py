@@ -32,7 +32,7 @@ _SUPPRESSED = ("suppress_tokens", "begin_suppress_tokens")
 
 
 def writes(model_type: str) -> bool:
-    """Whether an architecture that hears recordings can write what is said in them, as it is known here."""
+    """Return whether an architecture that reads recordings can write transcripts, and is known here."""
     return model_type == "whisper"
 
 
@@ -101,7 +101,7 @@ def build_transcriber(
 
 
 def prompted_tokens(config: HfModelConfig, folder: Path, made: PreTrainedConfig, reads: AudioInput) -> Tokens:
-    """How Whisper writes: its tokenizer, and what stands before each text.
+    """Return how Whisper writes: its tokenizer, and the tokens before each text.
 
     Raises ConfigError for a language or a task that it was not trained for, and for one of many without any.
     """

@@ -111,7 +111,7 @@ def special_ids(folder: Path, file: Path) -> SpecialIds:
 
 
 def generation_facts(folder: Path) -> dict[str, Any]:
-    """What config.json and generation_config.json say, the latter first."""
+    """Read config.json and generation_config.json; values of the latter take precedence."""
     said = {key: value for key, value in _json(folder / "generation_config.json").items() if value is not None}
     return _json(folder / "config.json") | said
 

@@ -1,4 +1,4 @@
-"""Which layers of a base are held in few bits, and how they come to be."""
+"""Quantisation of a base: which layers are held in few bits, and how they are quantised."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Which part a module plays in a transformer or a convolutional network, told from its name and its place.
+"""The role of a module in a transformer or a convolutional network, from its name and position.
 
 Every architecture has words of its own for the same parts; the last words of a module's name and those of its parents
 say which it is. `harness.model.table` shows what comes of it for the architectures that are tried.
@@ -85,7 +85,9 @@ ATTENTION = ("query", "key", "value", "output", "qkv")
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Whether it is a linear layer as PEFT counts them: nn.Linear, or transformers' own with a transposed weight."""
+    """Return whether it is a linear layer as PEFT counts them: nn.Linear, or transformers' own with a transposed
+    weight.
+    """
     return isinstance(module, nn.Linear) or is_conv1d(module)
 
 

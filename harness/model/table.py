@@ -1,4 +1,4 @@
-"""What model=hf can be named with, made by building a small network of each architecture without memory.
+"""The architectures that model=hf supports, found by building a small network of each without memory.
 
 python -m harness.model.table
 """

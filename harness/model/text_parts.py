@@ -1,4 +1,4 @@
-"""What is known of text encoders without importing transformers: names of layers, padding, heads.
+"""Facts about text encoders, without importing transformers: names of layers, padding, heads.
 
 Shapes: B examples, H hidden size, C classes.
 """

@@ -1,4 +1,4 @@
-"""How the losses of several tasks are weighted against one another in a step.
+"""The weighting of the losses of several tasks in a step.
 
 Shapes: T tasks in a step; a batch of one task has one loss.
 """
