@@ -159,8 +159,8 @@ def check_fields(config: Mapping[str, Any], folder: Path) -> None:
 
 @torch.no_grad()
 def take_modules(base: nn.Module, modules: Sequence[str], tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """What a file holds of the network itself into it: modules that were trained as a whole beside LoRA, a classifier
-    for one. What is there as it is stays, as the embeddings that PEFT saves beside their adapter.
+    """Load a file's own modules into the network: modules that were fully trained beside LoRA, such as a classifier.
+    Unchanged ones, such as the embeddings that PEFT saves with an adapter, are left alone.
 
     A weight that such a module shares with another is its own from then on: the other keeps it as it was.
     """

@@ -17,7 +17,7 @@ class NotByRows(Exception):
 
 
 class JoinedRows:
-    """Which rows are whose: `counts` rows of each network in order, and the tokens of its longest row.
+    """The assignment of rows to networks: `counts` rows of each network in order, and the tokens of its longest row.
 
     Where all rows are as long, no lengths need to be known. `states` are those of each network's generator, as it would
     have it in a pass of its own; `generator` is the one that dropout draws from.
@@ -60,7 +60,7 @@ class JoinedRows:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        """As scaled_dot_product_attention, of (N·B, heads, L, D) network by network, with dropout inside."""
+        """Compute scaled_dot_product_attention of (N·B, heads, L, D) network by network, with dropout inside."""
         keys, values = self.each(key), self.each(value)
         masks = [None] * len(self.counts) if attn_mask is None else self._masks(attn_mask)
 

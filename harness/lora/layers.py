@@ -37,7 +37,7 @@ class Adapted(nn.Module):
 
     @abstractmethod
     def forward(self, *inputs: Any) -> Any:
-        """What the base would give with its weights changed; it takes the base's arguments."""
+        """Compute the base's output with its changed weights; it takes the base's arguments."""
 
     def low_rank(self) -> list[tuple[str, LowRankUpdate]]:
         """The updates and their names."""
@@ -63,7 +63,7 @@ class Adapted(nn.Module):
         return self
 
     def merged(self) -> nn.Module:
-        """What stands in this layer's place once its changed weights are in the base."""
+        """Return the layer that replaces this one once its changed weights are merged into the base."""
         return self.base
 
 

@@ -25,7 +25,7 @@ _BLOCK = re.compile(r"(\D*)(\d+)(?:\.|$)")
 
 @dataclasses.dataclass(frozen=True)
 class TaskAdapters:
-    """What was put into a base, kept on it: enough to put it there again, and the route of its layers.
+    """The updates injected into a base, kept on it: enough to inject them again, and the route of its layers.
 
     `trained` are the base's own parameters that are trained beside the updates.
     """
@@ -64,7 +64,7 @@ def adapt_tasks(
 
 
 def task_adapters(base: nn.Module) -> TaskAdapters | None:
-    """What `adapt_tasks` put into a base, if it did."""
+    """Return the updates that `adapt_tasks` injected into a base, or None."""
     found = getattr(base, "task_adapters", None)
     return found if isinstance(found, TaskAdapters) else None
 

@@ -151,7 +151,7 @@ class MtlLoraUpdate(LowRankUpdate):
         return torch.promote_types(self.lora_A.dtype, torch.float32)
 
     def of_task(self, task: str) -> list[nn.Parameter]:
-        """What belongs to one task alone."""
+        """Return the parameters that belong to one task alone."""
         return [self.lora_L[task], self.lora_w[task]]
 
 

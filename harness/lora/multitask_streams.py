@@ -54,7 +54,7 @@ class Fork(Adapted):
 
 
 class Streams:
-    """How the rows of the block that runs now are laid out; what its hooks set, its layers read.
+    """The layout of the rows of the block that runs now; its hooks set it and its layers read it.
 
     With `every`, each row has a stream of each task (S = 1 + T). Otherwise it has one, of the task that the route names
     (S = 2).

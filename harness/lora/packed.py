@@ -18,7 +18,7 @@ from harness.lora.update import LowRankUpdate, frozen_weight
 
 
 def unpackable_reason(base: nn.Module) -> str:
-    """Why the updates in a network cannot be packed; empty where they can."""
+    """Return why the updates in a network cannot be packed; empty if they can."""
     for name, layer in adapted_layers(base):
         if not isinstance(layer, LoraLinear):
             return f"{name} is {type(layer).__name__}, not a linear layer"
@@ -33,7 +33,7 @@ def unpackable_reason(base: nn.Module) -> str:
 
 
 def frozen_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """What is not trained, by the names that it has without adapters."""
+    """Return the frozen tensors by the names that they have without adapters."""
     inside = [f"{name}." for name, _ in adapted_layers(network)]
     found = {}
     frozen = [(name, tensor) for name, tensor in network.named_parameters() if not tensor.requires_grad]

@@ -15,7 +15,7 @@ from harness.lora.weight_space_layers import LoraExperts, expert_weights
 
 
 def has_peft_form(layer: LoraExperts) -> bool:
-    """Whether all experts of a weight have one rank and one scale, and nothing beside A and B."""
+    """Return whether all experts of a weight have one rank and one scale, and nothing beside A and B."""
     for weight, updates in _by_weight(layer).items():
         sizes = {(len(update.foldable_factors()[0]), update.scale) for update in updates}
         if len(sizes) > 1 or len(updates) < len(layer.base.get_parameter(weight)):
@@ -24,7 +24,7 @@ def has_peft_form(layer: LoraExperts) -> bool:
 
 
 def peft_factors(layer: LoraExperts) -> Iterator[tuple[str, str, Tensor, Tensor, float]]:
-    """For each weight its name, its wrapper's place under the module, A (E·R, I), B (O, R·E) and the scale."""
+    """Yield for each weight its name, its wrapper's path in the module, A (E·R, I), B (O, R·E) and the scale."""
     by_weight = _by_weight(layer)
     for weight, place in wrappers(list(by_weight)):
         factors = [update.foldable_factors() for update in by_weight[weight]]
@@ -40,7 +40,7 @@ def experts_factors(down: Tensor, up: Tensor, count: int) -> list[tuple[Tensor, 
 
 
 def wrappers(weights: Sequence[str]) -> list[tuple[str, str]]:
-    """Where PEFT has what it adds for each weight of a module: the last of them outermost."""
+    """Return the paths of PEFT's wrappers for each weight of a module: the last of them outermost."""
     return [(weight, ".base_layer" * (len(weights) - 1 - number)) for number, weight in enumerate(weights)]
 
 

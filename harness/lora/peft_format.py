@@ -71,7 +71,7 @@ def _write(config: dict[str, Any], tensors: Mapping[str, Tensor], folder: Path) 
 
 
 def known_to_peft(layer: Adapted) -> bool:
-    """Whether PEFT has an adapter for what is added to a layer."""
+    """Return whether PEFT has an adapter for the update of a layer."""
     forms = {_form(update) for _, update in layer.low_rank()}
     if "scaled" in forms:
         return False

@@ -58,12 +58,12 @@ def adapt_peft(
 
 
 def wrapped_by_peft(base: nn.Module) -> bool:
-    """Whether PEFT has adapted a base, and not the layers of this project."""
+    """Return whether PEFT, and not this project's layers, has adapted a base."""
     return hasattr(base, "peft_config")
 
 
 def peft_parameters(base: nn.Module) -> Iterator[nn.Parameter]:
-    """What PEFT put into a base, trained or not: everything that belongs to one of its tuners and not to the base."""
+    """Yield the parameters that PEFT added to a base, trained or not: all that belong to a tuner, not to the base."""
     if not wrapped_by_peft(base):
         return
     prefix = getattr(base.base_model, "prefix", "")

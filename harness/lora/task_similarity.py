@@ -1,4 +1,4 @@
-"""How much the updates of several tasks share: the directions that they write to, compared layer by layer.
+"""Similarity of the updates of several tasks: their output directions, compared layer by layer.
 
 Shapes: O outputs, R rank, T tasks.
 """

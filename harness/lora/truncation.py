@@ -1,4 +1,4 @@
-"""What an adapter has learned by its singular values, and the network with each change cut to a lower rank.
+"""The singular values of a trained adapter, and the network with each update truncated to a lower rank.
 
 Shapes: I inputs, O outputs, R rank; A is (R, I), B (O, R).
 """

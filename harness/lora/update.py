@@ -121,12 +121,12 @@ class LowRankUpdate(nn.Module):
         return self.scale * (up @ down)
 
     def output_scaling(self, matrix: Tensor) -> Tensor | None:
-        """What each output of W + s·BA is multiplied by (O), if the variant does so."""
+        """Return the factor of each output of W + s·BA (O), or None if the variant has none."""
         return None
 
     @property
     def scales_outputs(self) -> bool:
-        """Whether outputs are multiplied by `output_scaling`."""
+        """True if outputs are multiplied by `output_scaling`."""
         return type(self).output_scaling is not LowRankUpdate.output_scaling
 
     @final

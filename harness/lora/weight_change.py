@@ -1,4 +1,4 @@
-"""What training did to a weight matrix: the spectrum of ΔW, and how it lies to W and to other changes.
+"""The change of a weight matrix in training: the spectrum of ΔW, and its relation to W and to other changes.
 
 Shapes: W and ΔW are (O, I), O outputs and I inputs.
 """
@@ -40,7 +40,7 @@ class WeightChange:
 
 @torch.no_grad()
 def weight_change(before: Tensor, after: Tensor) -> WeightChange | None:
-    """What became of W: `before` (O, I) is W, `after` W + ΔW. None where nothing was changed."""
+    """Compare W (`before`, (O, I)) with W + ΔW (`after`). Return None if nothing was changed."""
     before, after = before.double(), after.double()
     change = after - before
     left, values, right = torch.linalg.svd(change, full_matrices=False)
@@ -67,7 +67,7 @@ def weight_change(before: Tensor, after: Tensor) -> WeightChange | None:
 
 @torch.no_grad()
 def intruders(before: Tensor, after: Tensor, first: int = INTRUDERS_OF, cosine: float = INTRUDER_COSINE) -> int:
-    """How many of the first left singular vectors of `after` (O, I) have no like among those of `before`."""
+    """Count the first left singular vectors of `after` (O, I) that resemble none of `before`."""
     old = torch.linalg.svd(before.double(), full_matrices=False).U
     new = torch.linalg.svd(after.double(), full_matrices=False).U[:, :first]
     return int(((old.t() @ new).abs().amax(0) < cosine).sum())

@@ -86,7 +86,7 @@ class LoraExperts(Adapted):
     """
 
     def forward(self, *inputs: Any) -> Any:
-        """What the experts take: tokens (N, H), the experts of each (N, K) and their weights, to (N, H)."""
+        """Map tokens (N, H), with the experts of each (N, K) and their weights, to (N, H), as the experts do."""
         return functional_call(self.base, self.weights(), inputs)
 
     @override

@@ -65,7 +65,7 @@ def orthogonality(network: nn.Module) -> Tensor:
 
 
 def penalty(network: nn.Module) -> Tensor:
-    """What is added to the loss: γ times the orthogonality."""
+    """Return the term that is added to the loss: γ times the orthogonality."""
     return ORTHOGONALITY * orthogonality(network)
 
 
@@ -117,7 +117,7 @@ class AdaLoraSchedule(RankSchedule):
         return [id(tensor) for update in self.updates for tensor in (update.lora_A, update.lora_B, update.lora_E)]
 
     def budget(self, step: int) -> int:
-        """How many triplets may stay after a step."""
+        """Return how many triplets may stay after a step."""
         if step <= self.warm:
             return self.first
         if step >= self.settled:
@@ -168,7 +168,7 @@ class AdaLoraSchedule(RankSchedule):
 
 
 def final_budget(network: nn.Module, final_rank_at: Callable[[str], int]) -> int:
-    """How many triplets AdaLoRA leaves in the whole network."""
+    """Return how many triplets AdaLoRA leaves in the whole network."""
     return sum(final_rank_at(name) for name, _ in named_updates(network))
 
 

@@ -1,4 +1,4 @@
-"""What a published variant is: how it differs from LoRA (Hu et al., 2022), and when two of them go together."""
+"""The definition of a published variant: how it differs from LoRA (Hu et al., 2022), and which ones combine."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -41,7 +41,7 @@ class PlannedUpdate:
 
 
 class RankSchedule(ABC):
-    """What moves ranks in training, step by step. Checkpoints hold its state, of plain values and tensors."""
+    """A schedule that changes ranks during training. Checkpoints hold its state, of plain values and tensors."""
 
     settled: int = 0
     """The step from which on ranks stay as they are: no weights of before are the best."""
@@ -56,7 +56,7 @@ class RankSchedule(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """What `load` takes up."""
+        """Return the state that `load` restores."""
 
     @abstractmethod
     def load(self, state: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class Setting(Generic[T]):
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """How a published method differs from LoRA. What is None or False is LoRA's own.
+    """A published method as its differences from LoRA. None or False stands for LoRA's own choice.
 
     `initialise`: how A and B begin; `form`: what is made of them; `root`: s = alpha/√rank; `train_a` False: A stays as
     it began; `plus`: how much faster B learns than A, which the setting `lr_ratio` overrides. `settings` are the
@@ -130,7 +130,7 @@ class Variant:
 
     @property
     def changes_base(self) -> bool:
-        """Whether its start takes something out of the frozen weights, which must be floats then."""
+        """True if its initialisation subtracts from the frozen weights, which must be floats then."""
         return self.initialise is not None and not self.keeps_base
 
     @property

@@ -143,7 +143,7 @@ def check(planned: PlannedUpdate) -> None:
 
 
 def note(settings: Settings) -> str:
-    """That a count from shapes alone may not be the final one."""
+    """Return a note that a count from shapes alone may not be the final one."""
     if settings["redistribute"] == 1:
         return ""
     return "EVA moves ranks between layers once it has seen data: their sum stays, the parameters may not"
