@@ -1,4 +1,4 @@
-"""What to bear in mind of the trials that a table shows: cut short, chosen half-way, or won at the edge of a range."""
+"""Caveats about the trials in a table: cut short, chosen half-way, or best at the edge of a range."""
 
 import math
 import re

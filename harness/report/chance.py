@@ -1,4 +1,4 @@
-"""What a report says of scores that nothing was learned for: always the same answer, and the base as it is."""
+"""Baselines without learning in a report: constant answers, and the unmodified base."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _LONGEST = 90  # characters of what is said
 
 @dataclass(frozen=True)
 class Constant:
-    """What is always answered, and what it scores by a measure; None where that is not known of a split."""
+    """A constant answer and its score by a measure; None if it is unknown for a split."""
 
     said: str
     measure: str
@@ -37,7 +37,7 @@ class Constant:
 
     @property
     def row(self) -> str:
-        """What its row of a table is called."""
+        """The label of its table row."""
         return f"({self.said.removeprefix('always answering ').removeprefix('always writing ')})"
 
     @property
@@ -111,10 +111,10 @@ def _short(said: str) -> str:
 
 
 def chance(entry: Record, others: Iterable[Record] = ()) -> str:
-    """What is scored without having learned anything; nothing in records from before it was kept.
+    """Describe the scores reached without learning; empty for records that lack them.
 
-    In the measure that trials are shown by, or where no constant answer has a score by it in those that have one.
-    The base is scored where test is read: by `others` of its study, where not by `entry`.
+    The measure is the trials' headline, or, if no constant answer has a score by it, each one that they have.
+    The base is scored by trials that read test: by `others` of its study if not by `entry`.
     """
     guessing = entry.data.details.get("chance")
     others = list(others)

@@ -43,7 +43,7 @@ class Confirmed:
 
     @property
     def alike(self) -> bool:
-        """Whether fresh seeds were all that differed from the trial of the search."""
+        """True if only the seeds differ from the trial of the search."""
         return self.chosen.steps.planned == self.entry.steps.planned
 
     @property
@@ -57,15 +57,15 @@ class Confirmed:
 
     @property
     def optimism(self) -> float:
-        """How much better the chosen trial of the search scored on validation than fresh seeds do there."""
+        """The margin by which the validation score of the chosen trial exceeds that of fresh seeds."""
         again = math.fsum(headline_score(run, "val") for run in self.runs) / len(self.runs)
         return sign(self.chosen) * (headline_score(self.chosen, "val") - again)
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What a study confirmed. `cannot_rank` says why its arms cannot be ranked at all, `too_few` of what there are too
-    few for a verdict; empty where there are enough.
+    """The result of a study's confirmation. `cannot_rank` says why its arms cannot be ranked at all, `too_few` why
+    there are too few runs for a verdict; empty if there are enough.
 
     `left_out` are finalists that could not be compared, and why; `failed` says of each arm that has failed trials how
     many and why. `over_items` says whether the intervals count the test rows, too, and `groups` in how many groups,
@@ -94,7 +94,7 @@ class Confirmation:
 
     @property
     def unit(self) -> str:
-        """What is repeated: seeds, or orders of the tasks, each with a seed of its own."""
+        """The unit of replication: seeds, or orders of the tasks, each with a seed of its own."""
         return "orders" if self.orders > 1 else "seeds"
 
     @property
@@ -104,7 +104,7 @@ class Confirmation:
 
     @property
     def repeats(self) -> str:
-        """How many seeds or orders there are; orders may come again with further seeds."""
+        """The number of seeds or orders; orders may recur with further seeds."""
         again = self.unit == "orders" and self.orders < self.seeds
         return f"{self.seeds} seeds in {self.orders} orders" if again else f"{self.seeds} {self.unit}"
 
@@ -172,7 +172,7 @@ def confirmation(
 
 
 def failed_again(again: Sequence[Record], chosen: Record) -> str:
-    """How many of an arm's trials came to no result, and why; one that was tried again and did does not count."""
+    """Count an arm's trials without a result, with reasons; one that succeeded when tried again is left out."""
     done = runs_again(again, chosen)
     lost = {
         entry.seeds.trial: entry
@@ -269,7 +269,7 @@ def _row(each: Confirmed, found: Confirmation, several: bool) -> list[str]:
 
 
 def answer(found: Confirmation) -> str:
-    """What a reader may take home, in a sentence or two; with no verdict there is no recommendation."""
+    """State the conclusion in a sentence or two; without a verdict there is no recommendation."""
     if found.cannot_rank:
         return f"Cannot rank: {found.cannot_rank}. {failures_told(found.failed)}".strip()
     adapters = [each for each in found.arms if each.entry.parameters.adapter]
@@ -300,7 +300,7 @@ def _asked(found: Confirmation) -> tuple[str, tuple[Verdict, ...], str]:
 
 
 def failures_told(failed: Mapping[str, str]) -> str:
-    """What failed: the other trials with its seed count in no comparison, and those that ended are a choice of runs."""
+    """Describe failures: other trials with a failed seed are not compared, so those that ended are a selection."""
     if not failed:
         return ""
     named = "; ".join(f"{name} in {said}" for name, said in failed.items())

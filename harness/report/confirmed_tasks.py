@@ -89,7 +89,7 @@ def confirmed_multitask(records: Sequence[Record], folder: Path, margin: float) 
 
 
 def not_confirmed(records: Sequence[Record]) -> list[str]:
-    """Why trials that confirm say nothing of Δm, where that is for want of a task's run alone among them."""
+    """Return why confirming trials give no Δm, if a single-task run is missing among them."""
     again = {entry.arm for entry in records if entry.phase == "confirm"}
     single = [entry for entry in records if entry.phase == "search" and len(tasks_of(entry)) == 1]
     known = {tasks_of(entry)[0]: False for entry in single} | {tasks_of(e)[0]: True for e in single if e.arm in again}
@@ -162,7 +162,7 @@ def section(found: ConfirmedMultitask) -> str:
 
 
 def answer(found: ConfirmedMultitask) -> str:
-    """What a reader may take home, with the difference that the study could have found."""
+    """State the conclusion, with the difference that the study could have detected."""
     named: dict[Verdict, list[str]] = {}
     for arm in found.arms:
         named.setdefault(arm.verdict, []).append(arm.arm)

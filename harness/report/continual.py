@@ -80,7 +80,7 @@ def _intervals(entry: Record, folder: Path) -> tuple[Interval, Interval]:
 
 
 def final_items(entry: Record, folder: Path) -> list[float] | None:
-    """What each test item adds to ACC, which is their mean: items of a small task count more.
+    """Return each test item's contribution to ACC, their mean: items of a small task count more.
 
     Task by task by name, so that items of trials with other orders of the tasks are paired. None where predictions are
     not there, and where a task has no right answers.
@@ -200,7 +200,7 @@ def _matched_rows(results: Sequence[ContinualResult]) -> list[list[str]]:
 
 
 def answer(results: Sequence[ContinualResult], level: float) -> str:
-    """What a reader may take home."""
+    """State the conclusion."""
     leader = max(results, key=lambda result: result.best.score("val", "score"))
     figures = leader.best.continual_summary
     said = [

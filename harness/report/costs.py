@@ -1,4 +1,4 @@
-"""What the arms that were confirmed cost: figures that are exact, and figures that were measured, with their spread."""
+"""The costs of the confirmed arms: exact figures, and measured ones with their spread."""
 
 import statistics
 from collections.abc import Callable, Sequence

@@ -29,7 +29,7 @@ def fonts_for(names: Iterable[str]) -> list[str]:
 
 
 def is_drawable(name: str, fonts: Iterable[str]) -> bool:
-    """Whether the fonts have all characters of a name."""
+    """Return whether the fonts have all characters of a name."""
     there = frozenset().union(*(_characters(_file(font)) for font in fonts))
     return {ord(letter) for letter in name} <= there
 

@@ -1,4 +1,4 @@
-"""What tells the groups of a study apart whose trials are not compared, by the names of their arms."""
+"""Headings for the groups of a study whose trials are not compared, from the names of their arms."""
 
 import dataclasses
 from collections.abc import Sequence

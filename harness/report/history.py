@@ -1,4 +1,4 @@
-"""What a search took over from earlier studies when it was begun, as a paragraph of its report."""
+"""The trials that a search took over from earlier studies, as a paragraph of its report."""
 
 import json
 from collections import Counter

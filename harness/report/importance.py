@@ -1,4 +1,4 @@
-"""How much each dimension of a search mattered, as its report says it: read from the file that the command wrote."""
+"""The importance of each dimension of a search in its report, read from the file that the command wrote."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ LEVEL = 0.05
 
 
 def read_importances(folder: Path) -> Mapping[str, Any] | None:
-    """What was written beside the records; None where nothing was."""
+    """Read the importances beside the records; None if there are none."""
     path = folder / IMPORTANCES
     found: Mapping[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
     return found
@@ -34,7 +34,7 @@ def section(folder: Path) -> list[str]:
 
 
 def title(found: Mapping[str, Any]) -> str:
-    """What is shown."""
+    """Return the title of the table."""
     best, trials = f"{100 * found['best']:.0f} %", found["trials"]
     return f"What decided whether a trial was among the best {best} by validation {found['metric']} ({trials} trials)"
 

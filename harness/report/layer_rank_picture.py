@@ -1,4 +1,4 @@
-"""Which rank each layer has, arm by arm: a heat map of a study whose ranks differ by layer."""
+"""The rank of each layer, arm by arm: a heat map of a study whose ranks differ by layer."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

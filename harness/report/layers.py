@@ -1,4 +1,4 @@
-"""What training did to each layer, arm by arm: tables, and a heat map of which layers use the rank that they have."""
+"""The effect of training on each layer, arm by arm: tables, and a heat map of how much rank each layer uses."""
 
 import csv
 import dataclasses
@@ -33,7 +33,7 @@ class LayerChange:
 
 @dataclasses.dataclass(frozen=True)
 class Similarity:
-    """How far two trials' changes of one matrix lie in one subspace, by their first `directions`.
+    """The overlap of two trials' updates of one matrix, by their first `directions`.
 
     `inputs` is that of the right singular vectors, what the change reads; `outputs` of the left ones, what it writes.
     `chance` is what random subspaces of the inputs have.

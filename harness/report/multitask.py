@@ -16,7 +16,7 @@ _DRAWS = 2_000
 
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """What a trial answered to the test items of one task; `exact` where an answer is right or wrong.
+    """A trial's answers to the test items of one task; `exact` if an answer is right or wrong.
 
     `measured`: an item is an image, and `predicted` the task's measure on it. With `right` an item has so many labels,
     is answered with so many, and so many are both.
@@ -40,7 +40,7 @@ class Items:
         return np.asarray(np.sqrt(weights @ (self.label - self.predicted) ** 2 / weights.sum(-1)))
 
     def influence(self, score: float) -> np.ndarray:
-        """By how much each item (N) moves the score, to first order; the mean is 0."""
+        """Return each item's influence on the score (N), to first order; the mean is 0."""
         if self.right is not None:
             either = self.label + self.predicted
             return np.asarray((2 * self.right - score * either) / max(1e-12, either.mean()))
@@ -69,7 +69,7 @@ def tasks_of(entry: Record) -> list[str]:
 
 
 def is_error(entry: Record, task: str) -> bool:
-    """Whether a task's score is an error, lower being better."""
+    """Return whether a task's score is an error, lower being better."""
     better = entry.data.tasks[task].details.get("better")
     return f"{task}/rmse" in entry.scores["test"] if better is None else better == "lower is better"
 
@@ -87,7 +87,7 @@ def main_score(entry: Record, task: str, split: str = "test") -> float:
 
 
 def singles(records: Sequence[Record]) -> dict[str, Record]:
-    """For each task the run alone that did best on validation, if there is one."""
+    """Return for each task its single-task run that is best on validation, if there is one."""
     tasks = dict.fromkeys(task for entry in records for task in tasks_of(entry))
     alone = best_by((entry for entry in records if len(tasks_of(entry)) == 1), lambda entry: tasks_of(entry)[0])
     return {task: alone[task] for task in tasks if task in alone}
@@ -141,7 +141,7 @@ def same_items(entry: Record, task: str) -> int:
 
 
 def items_of(entry: Record, folder: Path) -> dict[str, Items]:
-    """What a trial answered, by task; empty where its predictions are not there."""
+    """Return a trial's answers by task; empty if it has no predictions."""
     rows = predictions(entry, folder)
     if rows is None:
         return {}
@@ -216,7 +216,7 @@ def _delta(result: MultitaskResult) -> str:
 
 
 def verdict(result: MultitaskResult) -> str:
-    """What Δm's interval says of the arm against runs alone."""
+    """State what the interval of Δm shows about the arm against single-task runs."""
     if result.interval is None:
         return "not compared"
     if result.interval[0] > 0:
@@ -257,7 +257,7 @@ def _notes(alone: Mapping[str, Record]) -> str:
 
 
 def answer(results: Sequence[MultitaskResult]) -> str:
-    """What a reader may take home."""
+    """State the conclusion."""
     leader = max(results, key=lambda result: result.best.score("val", "score"))
     compared = [result for result in results if result.interval is not None]
     sentences = [f"Best on validation: {leader.arm}, {_figures(leader)}."]

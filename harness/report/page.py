@@ -48,7 +48,7 @@ from harness.system.figures import figure
 
 @dataclass(frozen=True)
 class KindReport:
-    """What a study says of trials of one kind: its text, what is concluded of each group, and what draws its pictures.
+    """The report of a study for trials of one kind: its text, the conclusion of each group, and its pictures.
 
     `draw` writes the pictures and returns their names.
     """

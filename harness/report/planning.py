@@ -1,4 +1,4 @@
-"""What a confirmation can find, before it is trained: at the noise that was measured on this project's own studies."""
+"""The power of a confirmation before it is trained, at the noise measured in this project's own studies."""
 
 import functools
 
@@ -21,7 +21,7 @@ _ARMS = 5
 
 
 def margins_table() -> str:
-    """By seeds and test rows, the margins in points within which equal arms are called equal in 80 % of studies."""
+    """Tabulate, by seeds and test rows, the margins in points at which 80 % of studies call equal arms equal."""
     rows = [["test rows", *(f"{seeds} seeds" for seeds in _SEEDS)]]
     for items in _ROWS:
         cells = []

@@ -1,4 +1,4 @@
-"""Whether arms can be ranked at all: whether any is better than what was scored without having learned anything."""
+"""The check of whether arms can be ranked: whether any is better than an answer without learning."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _NO_KNOWLEDGE = {"matthews": 0.0, "auroc": 0.5, "r2": 0.0, "pearson": 0.0, "spea
 
 
 def cannot_rank(entry: Record, means: Sequence[Mean], seen: float, size: str, folder: Path) -> str:
-    """Why arms of these mean scores cannot be ranked; empty where they can, or where nothing is known to compare with.
+    """Return why arms of these mean scores cannot be ranked; empty if they can, or if there is nothing to compare with.
 
     `entry` is a trial of theirs, `seen` the difference that a study of this `size` finds with a power of 80 %.
     """

@@ -1,4 +1,4 @@
-"""What test rows add to the score of each trial that confirms, as the comparison of arms takes it."""
+"""The contribution of test rows to the score of each confirming trial, for the comparison of arms."""
 
 import csv
 import math
@@ -23,7 +23,7 @@ AGREES_IN_ORDER = 1e-4
 
 @dataclass(frozen=True)
 class ScoreMatrices:
-    """Of each arm the scores (seeds, columns), higher is better, whose mean is the arm's score.
+    """The scores of each arm (seeds, columns), higher is better, whose mean is the arm's score.
 
     A column is a test row, one of so many `groups` of them, or, where `rows` that count are 0, all of them together;
     then `why` says why.
@@ -76,7 +76,7 @@ def _columns(entry: Record, folder: Path) -> tuple[Sequence[float], int, int]:
 
 
 def score_items(entry: Record, folder: Path) -> list[float] | None:
-    """What each item adds to the score, such that the mean over items is the score; None where no item has a part."""
+    """Return each item's contribution to the score, which is their mean; None if the score has no such form."""
     if entry.continual:
         return final_items(entry, folder)
     items = outcomes(entry, folder)

@@ -50,7 +50,7 @@ class ArmResult:
 
 
 def tally(records: Sequence[Record]) -> str:
-    """How many trials there are, and how they ended."""
+    """Count the trials by how they ended."""
     states = Counter(entry.state for entry in records)
     ended = f"{states['complete']} complete, {states['pruned']} pruned, {states['fail']} failed"
     return f"{len(records)} trials: {ended}."
@@ -131,12 +131,12 @@ RATIOS = ("loss", *_SIZES)
 
 
 def predictions(entry: Record, folder: Path) -> list[dict[str, str]] | None:
-    """What a trial answered to each test item, as its file says, if that is there."""
+    """Read a trial's answers to the test items from its file; None if there is none."""
     return _rows(entry, folder, PREDICTIONS)
 
 
 def texts(entry: Record, folder: Path) -> list[dict[str, str]] | None:
-    """What a trial wrote for the first test items, as its file says, if that is there."""
+    """Read the texts that a trial generated for the first test items; None if there is no file."""
     return _rows(entry, folder, WRITTEN)
 
 
@@ -160,8 +160,8 @@ _SHARES_OF_ITEMS = (*SHARES, "exact", _GROUPS)
 
 
 def outcomes(entry: Record, folder: Path) -> list[float] | None:
-    """What a trial did on each test item: 1 if it was right, its F1, the nats that its tokens cost, its squared error,
-    or the errors of what it wrote.
+    """Return a trial's result on each test item: 1 if it was right, its F1, the nats that its tokens cost, its squared
+    error, or the errors of its text.
 
     Answers are of the items whose texts were written; groups of items are in the order of their numbers. None where its
     file is not there, and where its headline is no mean over items.
@@ -201,7 +201,7 @@ def _whole_groups(rows: Sequence[Mapping[str, str]]) -> list[float]:
 
 
 def item_sizes(entry: Record, folder: Path) -> list[float]:
-    """How much each test item counts in a score that is a ratio of sums: its tokens, words or characters, else 1."""
+    """Return each test item's weight in a score that is a ratio of sums: its tokens, words or characters, else 1."""
     name = headline_metric(entry)
     if name in _SIZES:
         return [float(row[_SIZES[name]]) for row in texts(entry, folder) or ()]
@@ -263,7 +263,7 @@ def goodness(entry: Record) -> float:
 
 
 def cost_of(entry: Record, cost: str) -> int:
-    """What a trial cost: trainable parameters, or bytes of memory in training."""
+    """Return a trial's cost: trainable parameters, or bytes of memory in training."""
     return entry.parameters.trainable if cost == "trainable" else entry.memory.needed
 
 

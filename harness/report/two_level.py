@@ -51,7 +51,9 @@ class Comparison:
         return replace(self, low=max(self.low, -reach), high=min(self.high, reach))
 
     def verdict(self, margin: float) -> Verdict:
-        """What the interval says; `margin` is the difference that is too small to matter, in units of the score."""
+        """Return the verdict of the interval; a difference up to `margin`, in units of the score, is too small to
+        matter.
+        """
         if self.low > 0:
             return "better"
         if self.high < 0:
@@ -220,7 +222,7 @@ def _t(level: float, freedom: float) -> float:
 
 
 def critical(comparisons: int, freedom: float) -> float:
-    """How many standard errors the intervals of so many comparisons with one reference reach on each side."""
+    """Return the half-width in standard errors of intervals for this many comparisons with one reference."""
     return _critical(comparisons, 1e6 if math.isinf(freedom) else round(min(freedom, 1e6), 1))
 
 

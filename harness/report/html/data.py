@@ -1,4 +1,4 @@
-"""What the page shows, as one JSON tree: made from the records and the files of the trials."""
+"""The data of the page as one JSON tree, made from the records and the files of the trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Group:
 
     @property
     def title(self) -> str:
-        """What the group's trials are of."""
+        """The title of the group: what its trials have in common."""
         found = bases(self.records)
         of = found[0] if len(found) == 1 else f"{len(found)} bases"
         return ", ".join(filter(None, [self.records[0].task, of, self.alike.replace(",", ", ")]))

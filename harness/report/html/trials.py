@@ -19,7 +19,7 @@ _LEFT_OUT = ("fingerprint", "dead", "notes")  # are shown whole, in the trial's 
 def trial_trees(
     records: Sequence[Record], layered: Container[int], folder: Path
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What the configurations of all trials have in common, by dotted key, and a tree for each trial with the rest.
+    """Return the common part of all trials' configurations, by dotted key, and the rest of each as a tree.
 
     The trials in `layered` bring the ranks of their layers.
     """
