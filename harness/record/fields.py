@@ -1,4 +1,4 @@
-"""How the fields of a record describe themselves: unit, direction, table column, tracker's key."""
+"""The metadata of a record's fields: unit, direction, table column, tracker's key."""
 
 import dataclasses
 import typing

@@ -29,7 +29,7 @@ def full_name(name: str) -> str:
 
 
 def is_measured(name: str, memory_counted: bool) -> bool:
-    """Whether a figure differs from run to run of a trial, as seconds do, and memory where it is not counted."""
+    """Return whether a figure differs between runs of a trial: seconds, and memory that is not counted."""
     section, _, field = full_name(name).partition(".")
     counted = memory_counted and field in ("needed", "step")
     return section == "time" or "latency" in field or (section == "memory" and not counted)

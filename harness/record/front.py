@@ -18,12 +18,12 @@ def gains(entry: Record, objectives: Objectives) -> tuple[float, ...] | None:
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether one is nowhere below the other, and somewhere above it."""
+    """Return whether one is nowhere below the other, and somewhere above it."""
     return all(a >= b for a, b in zip(one, other, strict=True)) and any(a > b for a, b in zip(one, other, strict=True))
 
 
 def feasible(entry: Record, constraints: Mapping[str, float]) -> bool:
-    """Whether a trial is known to keep every constraint."""
+    """Return whether a trial is known to keep every constraint."""
     found = ((figure(entry, name), bound) for name, bound in constraints.items())
     return all(value is not None and value <= bound for value, bound in found)
 
@@ -37,7 +37,7 @@ def front(records: Sequence[Record], objectives: Objectives) -> list[Record]:
 
 
 def costs_no_more(one: Record, other: Record, objectives: Objectives) -> bool:
-    """Whether one is nowhere worse than the other in what is not the score; no where either lacks an objective."""
+    """Return whether one is nowhere worse in the objectives other than the score; false if either lacks one."""
     costs = {name: sign for name, sign in objectives.items() if name != score_of(objectives)}
     found = [gains(each, costs) for each in (one, other)]
     return None not in found and all(a >= b for a, b in zip(found[0] or (), found[1] or (), strict=True))

@@ -1,4 +1,4 @@
-"""What a record says of its trial: whether it ended for good, which score it is shown by, which of two is better."""
+"""The outcome of a trial from its record: whether it is final, its headline score, and which of two is better."""
 
 import dataclasses
 import math
@@ -90,17 +90,17 @@ def _finite_section(section: Section, name: str, found: list[str]) -> Section:
 
 
 def is_final(entry: Record) -> bool:
-    """Whether a trial came to an end of its own; an unforeseen error is none, and is tried again."""
+    """Return whether a trial ended regularly; one that ended with an unforeseen error is tried again."""
     return not entry.reason.startswith("error:")
 
 
 def ran_out_of_memory(entry: Record) -> bool:
-    """Whether a trial ended because memory ran out, of a GPU or of the machine."""
+    """Return whether a trial ended because memory ran out, of a GPU or of the machine."""
     return entry.reason.startswith("out of memory:")
 
 
 def process_suspect(entry: Record) -> bool:
-    """Whether a trial ended in a way that may have harmed the process it ran in."""
+    """Return whether a trial ended in a way that may have harmed the process it ran in."""
     return ran_out_of_memory(entry) or entry.reason.startswith("error:")
 
 
@@ -174,7 +174,7 @@ def looked_up(entry: Record, now: Mapping[str, Any]) -> str:
 
 
 def environment_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two environments, each with its value then and now."""
+    """Return the differences between two environments, each with its value then and now."""
     return [
         f"{name} {_brief(then.get(name))} (now {_brief(now.get(name))})"
         for name in {**then, **now}
@@ -190,7 +190,7 @@ def _brief(value: Any) -> str:
 
 
 def better(entry: Record, other: Record) -> bool:
-    """Whether a trial's validation score is above another's, in the direction of the objective they share."""
+    """Return whether a trial's validation score is better than another's, in the direction of their objective."""
     up = direction(entry.objective)
     return up * entry.score("val", entry.objective) > up * other.score("val", other.objective)
 

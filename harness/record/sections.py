@@ -19,7 +19,7 @@ Matrix = list[list[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Lora(Section):
-    """How the base was adapted, patterns resolved; `scale` and `alpha` where all layers share them.
+    """The adaptation of the base, patterns resolved; `scale` and `alpha` if all layers share them.
 
     `settings` are the further settings of the method, as the configuration has them.
     """
@@ -34,17 +34,17 @@ class Lora(Section):
 
     @property
     def is_low_rank(self) -> bool:
-        """Whether the base was adapted by LoRA or a variant of it."""
+        """True if the base was adapted by LoRA or a variant of it."""
         return self.name == "lora"
 
     @property
     def trains_whole_base(self) -> bool:
-        """Whether the trial was full fine-tuning."""
+        """True if the trial was full fine-tuning."""
         return self.name == "full"
 
     @property
     def trains_head_alone(self) -> bool:
-        """Whether nothing but the head was trained."""
+        """True if only the head was trained."""
         return self.name == "head"
 
     @classmethod
@@ -122,13 +122,13 @@ class Memory(Section):
 
     @property
     def needed(self) -> int:
-        """What trials are compared by, in bytes: what a step needs, where it was counted, else the measured peak."""
+        """The memory by which trials are compared, in bytes: a step's count if there is one, else the measured peak."""
         return self.above_process if self.step is None else self.parameters + self.optimizer + self.step
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfMemory(Section):
-    """What is known when memory ran out: bytes asked for and reached, and the limit `of` what."""
+    """The facts known when memory ran out: bytes requested and reached, and the limit `of` what."""
 
     asked: Annotated[int | None, TableColumn("bytes")] = None
     reached: Annotated[int | None, TableColumn("bytes")] = None
@@ -202,9 +202,9 @@ class ContinualSummary(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskGradients(Section):
-    """How the gradients of several tasks lie to one another over the parameters that they share, at each evaluation.
+    """The relation between the gradients of several tasks on their shared parameters, at each evaluation.
 
-    Of each of the `steps`: `cosines` [i][j] of the gradients of tasks i and j, their `norms` and `losses`, on the first
+    Each of the `steps` has: `cosines` [i][j] of the gradients of tasks i and j, their `norms` and `losses`, on the first
     `rows` training rows of each task, in evaluation mode. Above 0, a small step for one lowers the other's loss.
     """
 
@@ -269,7 +269,7 @@ class Steps(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds(Section):
-    """What randomness began from."""
+    """The seeds of all randomness."""
 
     trial: Annotated[int, TableColumn(column="seed")] = 0
     split: int = 0
@@ -299,7 +299,7 @@ class Data(Section):
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> "Data":
-        """What a task says of its data; what has no field of its own goes into `details`."""
+        """Build the section from a task's description of its data; keys without a field go into `details`."""
         own, details = split(described, (entry.name for entry in fields_of(cls)))
         tasks = {name: cls.of(part) for name, part in own.pop("tasks", {}).items()}
         return cls(**own, tasks=tasks, details=details)
@@ -321,7 +321,7 @@ class Base(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance(Section):
-    """Where a result comes from: versions, revision, machine.
+    """The provenance of a result: versions, revision, machine.
 
     `inputs` are the digests of data and weights, with device and precision, that go into the fingerprint;
     `environment` is what else moves the result, as it was when the trial ended: code, libraries, processor, threads;
@@ -339,7 +339,7 @@ class Provenance(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Section):
-    """What a trial was, what it cost and what it scored. Sizes in bytes, times in seconds, accuracies in 0…1.
+    """The record of a trial: configuration, costs and scores. Sizes in bytes, times in seconds, accuracies in 0…1.
 
     `phase` is confirm for a finalist of the search that was trained again with a fresh seed. `scores` are by split and
     metric; a split like test@4 is that of a nested adapter cut to rank 4. `dead` names the trained tensors that never

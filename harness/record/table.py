@@ -63,7 +63,7 @@ def _joined(value: Any, mark: str) -> Any:
 
 
 def tracked(entry: Record, width: int | None = None) -> dict[str, Any]:
-    """What a tracker shows of a trial: flat keys, the headline first, then each field with a column as section/field.
+    """Return a trial's tracker values: flat keys, the headline first, then each field with a column as section/field.
 
     `rank` is a number for every arm: of LoRA its rank, or the mean over layers; 0 where no layer is updated, as with a
     head alone; of full fine-tuning the `width` of the model's layers, the most that an update's rank can be, and left
