@@ -1,1 +1,1 @@
-"""What needs neither torch nor Lightning: files, processes, signals, downloads, redaction."""
+"""System services that need neither torch nor Lightning: files, processes, signals, downloads, redaction."""

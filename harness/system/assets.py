@@ -44,7 +44,7 @@ class Unreachable(AssetError):
 
 
 def cache_folder() -> Path:
-    """Where downloads and everything derived from them are kept."""
+    """Return the folder of downloads and everything derived from them."""
     if own := os.environ.get("HARNESS_CACHE"):
         return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

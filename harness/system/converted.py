@@ -1,4 +1,4 @@
-"""What a base's file was converted to: a folder in the cache, made once, sealed by digests and checked before use.
+"""A base's converted files: a folder in the cache, made once, sealed by digests and checked before use.
 
 Only a whole folder appears. Processes that need it at once wait for the one that makes it.
 """

@@ -9,7 +9,7 @@ from harness.system.assets import AssetError
 
 
 def has_token() -> bool:
-    """Whether there is a token to upload with."""
+    """Return whether there is a token to upload with."""
     from huggingface_hub import get_token
 
     return get_token() is not None

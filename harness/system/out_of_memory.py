@@ -22,7 +22,7 @@ class DiskFull(Exception):
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that caused it, means that the disk or the quota is full."""
+    """Return whether an error, or one that caused it, means that the disk or the quota is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
@@ -33,7 +33,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def is_host_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, by its type or its message.
+    """Return whether an error means that memory ran out, by its type or its message.
 
     On a CPU torch raises a plain RuntimeError; memory-mapped files raise an OSError.
     """

@@ -1,4 +1,4 @@
-"""What stands at a path, told before it is opened: a named pipe or a device would never end."""
+"""Checks of a path before it is opened: reading a named pipe or a device would never end."""
 
 import re
 import stat
@@ -21,7 +21,7 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9]+:/", re.IGNORECASE)
 
 
 def path_problem(path: Path, kind: str) -> str | None:
-    """What keeps a path from being read as a `file` or a `folder`; None where it is one."""
+    """Return why a path cannot be read as a `file` or a `folder`; None if it can."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -38,7 +38,7 @@ def path_problem(path: Path, kind: str) -> str | None:
 
 
 def is_address(name: str) -> bool:
-    """Whether a name is that of something on the network, not of a file."""
+    """Return whether a name is a network address and not a file."""
     return _ADDRESS.match(name) is not None
 
 

@@ -50,7 +50,7 @@ class Process:
 
 
 def started_at(pid: int) -> int | None:
-    """When a process of this machine was started, in clock ticks since boot; None where that is unknown.
+    """Return when a process of this machine was started, in clock ticks since boot; None if that is unknown.
 
     Together with its id it identifies a process: ids are reused.
     """

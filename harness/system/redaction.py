@@ -31,7 +31,7 @@ def remember(address: str) -> None:
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a variable of the environment may hold a secret."""
+    """Return whether a variable of the environment may hold a secret."""
     return _SOUNDS.search(name) is not None or _patterns(value) != value
 
 

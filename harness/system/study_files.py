@@ -33,7 +33,7 @@ _FORMER_ATTEMPTS = "claims.jsonl"
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a trial of the study was assigned or recorded."""
+    """Return whether a trial of the study was assigned or recorded."""
     return any(path.exists() and path.stat().st_size > 0 for path in (attempts_path(folder), folder / RECORDS))
 
 
