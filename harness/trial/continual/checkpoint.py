@@ -54,8 +54,7 @@ class ContinualCheckpoint:
         }
 
     def extra(self) -> dict[str, Any]:
-        """The state that a checkpoint needs beside the current task: earlier updates are frozen and not part of that.
-        """
+        """Return the state beside the current task's: earlier updates are frozen and not part of that."""
         frozen = {name: tensor for name, tensor in self._learned() if not tensor.requires_grad}
         return {"continual": self._state | {"weights": _on_cpu(frozen)}}
 
