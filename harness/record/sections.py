@@ -204,7 +204,7 @@ class ContinualSummary(Section):
 class TaskGradients(Section):
     """The relation between the gradients of several tasks on their shared parameters, at each evaluation.
 
-    Each of the `steps` has: `cosines` [i][j] of the gradients of tasks i and j, their `norms` and `losses`, on the first
+    Each of the `steps` has `cosines` [i][j] of the gradients of tasks i and j, their `norms` and `losses`, on the first
     `rows` training rows of each task, in evaluation mode. Above 0, a small step for one lowers the other's loss.
     """
 

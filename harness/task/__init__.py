@@ -1,4 +1,4 @@
-"""What is learned: real data in fixed splits, and how it becomes batches."""
+"""Tasks: real data in fixed splits, and how it becomes batches."""
 
 from harness.task.base import SPLITS, Generation, Inputs, Losses, ScoredTexts, Task
 from harness.task.batches import EncodedSplit, Split, encode

@@ -1,4 +1,4 @@
-"""What several tasks gain together against each alone, as a score of every evaluation: Δm (Maninis et al., 2019)."""
+"""The joint gain of several tasks over single-task training, scored at every evaluation: Δm (Maninis et al., 2019)."""
 
 from collections.abc import Collection, Mapping
 

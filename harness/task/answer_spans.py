@@ -1,4 +1,4 @@
-"""Where an answer begins and ends among the tokens of windows: its loss, and the likeliest span of all windows.
+"""Answer spans in windows of tokens: their loss, and the likeliest span over all windows of a question.
 
 Shapes: N windows of B questions, L tokens of the longest window.
 """

@@ -25,7 +25,7 @@ _LETTER = re.compile(rf"\b{_CAPITAL}")
 
 
 def extraction(answer: str | None) -> Extract | None:
-    """What takes the answer out of a text; None where texts are compared as a whole."""
+    """Return the function that extracts the answer from a text; None if texts are compared as a whole."""
     if answer is None:
         return None
     kind, _, pattern = answer.partition(":")
@@ -64,7 +64,7 @@ _KINDS: Mapping[str, Extract] = {"number": number_in, "letter": letter_in, "last
 
 
 def are_right(written: Sequence[str], references: Sequence[str], extract: Extract) -> list[bool]:
-    """Whether each text holds the answer of its reference; a text without an answer is wrong."""
+    """Return whether each text holds the answer of its reference; a text without an answer is wrong."""
     found = zip(map(extract, written), map(extract, references), strict=True)
     return [said is not None and said == wanted for said, wanted in found]
 

@@ -42,7 +42,7 @@ _NOTHING = DecodedAudio(np.zeros(0, np.int16), 0, 0, False)
 
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """What is heard in a file, or the problem that keeps it from being read."""
+    """The audio of a file, or the problem that keeps it from being read."""
 
     heard: DecodedAudio = _NOTHING
     problem: str = ""
@@ -76,7 +76,7 @@ class AudioTableTask(RecordedTask, LabelledTask):
 
 
 def recording_files(rate: int, mix: bool) -> Files[Heard]:
-    """How recordings are heard at `rate`, with `mix` the mean of all channels."""
+    """Return the reader of recordings at `rate`, with `mix` averaging all channels."""
     hear = partial(_all_heard, rate=rate, mix=mix)
     kinds = (*WAV, *OTHERS)
     return Files(

@@ -1,4 +1,4 @@
-"""What every task has in common, and what a split looks like to a model."""
+"""The interface of all tasks, and of a split as a model reads it."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -44,16 +44,16 @@ class Inputs(Dataset[int]):
     @property
     @abstractmethod
     def lengths(self) -> np.ndarray:
-        """What each row costs, in tokens or frames; ones where all rows cost alike."""
+        """The cost of each row in tokens or frames; ones if all rows cost the same."""
 
     @property
     def training_lengths(self) -> np.ndarray:
-        """What each row costs in training: as `lengths`, but where an evaluation reads more."""
+        """The cost of each row in training: as `lengths`, unless an evaluation reads more."""
         return self.lengths
 
     @property
     def padding(self) -> Mapping[str, int]:
-        """What fills up rows that are shorter than others, by the name of the input; 0 where nothing is said."""
+        """The padding value by input name; 0 for inputs that are missing here."""
         return {}
 
     @abstractmethod
@@ -79,7 +79,7 @@ class Inputs(Dataset[int]):
         return [self.sample(count)]
 
     def truncated(self) -> dict[str, int]:
-        """How many rows were cut at their longest, by what was cut; empty where none can be."""
+        """Count the rows that were cut at their maximum, by what was cut; empty if none can be."""
         return {}
 
     def token_rows(self) -> Sequence[tuple[np.ndarray, np.ndarray]]:
@@ -99,7 +99,7 @@ class Inputs(Dataset[int]):
         return answers
 
     def example(self, row: int) -> list[Piece]:
-        """What a model reads of a training row, in order, where some of it is learned; empty where that is not so."""
+        """Return the pieces of a training row that a model reads, in order, if some are learned; otherwise empty."""
         return []
 
     def shown(self) -> list[str]:
@@ -127,7 +127,7 @@ class ScoredTexts:
 
     @property
     def ratios(self) -> dict[str, tuple[list[float], list[float]]]:
-        """For each score that is a ratio of sums over texts, what each text adds to both."""
+        """Return each text's part of numerator and denominator, for each score that is a ratio of sums over texts."""
         by_column = dict(zip(self.columns, map(list, zip(*self.items, strict=True)), strict=True))
         return {name: (by_column[above], by_column[below]) for name, (above, below) in self.sums.items()}
 
@@ -176,7 +176,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def outputs(self) -> Outputs:
-        """How many classes there are, 1 for a number, 0 where the answer is text; by task, where there are several."""
+        """The number of classes: 1 for a number, 0 for text; by task if there are several."""
 
     @abstractmethod
     def describe(self) -> dict[str, object]:
@@ -187,11 +187,11 @@ class Task(ABC):
         """A split as a model reads it, from the cache where it is costly to make; `tokens` is how it wants texts."""
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        """What is at odds with a model; of our own tasks the configuration has said it."""
+        """Return errors in combining it with a model; for our own tasks the configuration reports them."""
         return []
 
     def input_digests(self, tokens: Tokens) -> dict[str, str]:
-        """What turns its data into inputs beside the tokenizer, by name."""
+        """Return the digests of everything but the tokenizer that turns its data into inputs, by name."""
         return {}
 
     def inputs_by_task(self, split: str, tokens: Tokens | None) -> dict[str, Inputs]:
@@ -205,19 +205,17 @@ class Task(ABC):
         return ClassMetrics(len(self.classes))
 
     def constants(self, split: str) -> "Mapping[str, Batches]":
-        """What is answered to a held-out split's rows without reading them, by what is said of it; empty where nothing
-        can be.
-        """
+        """Return constant answers to a held-out split's rows, by description; empty if there can be none."""
         return {}
 
     def constant_scores(self, split: str, metrics: "Callable[[], Metrics]") -> dict[str, dict[str, float]]:
-        """What that scores by these metrics."""
+        """Score the constant answers by these metrics."""
         from harness.task.constants import scored
 
         return {said: scored(metrics(), batches) for said, batches in self.constants(split).items()}
 
     def constant_texts(self, split: str) -> Mapping[str, Sequence[str]]:
-        """What is written for a held-out split's rows without having learned anything, by what is said of it."""
+        """Return constant texts for a held-out split's rows, by description."""
         return {}
 
     @property
@@ -235,7 +233,7 @@ class Task(ABC):
         return self.generation if split == "test" else None
 
     def names(self, split: str) -> Sequence[str]:
-        """What each row of a split is called in tables: its text or its file; empty where it has no name."""
+        """Return the name of each row of a split in tables: its text or its file; empty if rows have no names."""
         return self.findings().kept.get(split, ())
 
     def values(self, split: str) -> Sequence[float]:
@@ -259,16 +257,16 @@ class Task(ABC):
         return ()
 
     def findings(self) -> DataFindings:
-        """What was found out while the data were read; nothing where they are not a user's own."""
+        """Return the facts found while reading the data; empty if they are not a user's own."""
         return NO_FINDINGS
 
     def lengths(self, split: str) -> Mapping[str, Sequence[float]]:
-        """How long the rows of a split are, by unit; empty where there is nothing to tell."""
+        """Return the lengths of a split's rows, by unit; empty if there are none to report."""
         return {}
 
     @property
     def unit(self) -> str:
-        """What a model counts the length of a row in; nothing where all rows cost alike."""
+        """The unit of row length for a model; empty if all rows cost the same."""
         return ""
 
     def texts(self, split: str) -> Iterable[str]:
@@ -284,7 +282,7 @@ def majority(labels: Mapping[str, Sequence[int] | np.ndarray], classes: Sequence
 
 
 def source_described(name: str, source: str, sha256: str, splits: Mapping[str, Sized]) -> dict[str, object]:
-    """What a record keeps of any data: where they are from, their digest, and the rows of each split."""
+    """Return the record's entry for any data: origin, digest, and the rows of each split."""
     rows = {split: len(found) for split, found in splits.items()}
     return {"name": name, "source": source, "sha256": sha256, "rows": rows}
 
@@ -292,7 +290,7 @@ def source_described(name: str, source: str, sha256: str, splits: Mapping[str, S
 def described(
     name: str, source: str, sha256: str, classes: Sequence[str], labels: Mapping[str, Sequence[int] | np.ndarray]
 ) -> dict[str, object]:
-    """What a record keeps of labelled data; `labels` are those of each split."""
+    """Return the record's entry for labelled data; `labels` are those of each split."""
     counts = {split: np.bincount(numbers, minlength=len(classes)) for split, numbers in labels.items()}
     return source_described(name, source, sha256, labels) | {
         "labels": {split: count.tolist() for split, count in counts.items()},

@@ -36,7 +36,7 @@ class Split:
 
     @property
     def contents(self) -> tuple[str, ...]:
-        """What is read of each row, as one text."""
+        """Return the inputs of each row as one text."""
         if not self.pairs:
             return self.texts
         return tuple(f"{text}\0{pair}" for text, pair in zip(self.texts, self.pairs, strict=True))
@@ -46,7 +46,7 @@ class Split:
 
 
 class TokenRows(Inputs):
-    """What rows of token ids answer of themselves: ids end to end, where each row starts, how many rows were cut."""
+    """Rows of token ids: ids end to end, where each row starts, and how many rows were cut."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -129,7 +129,7 @@ def encode(
 
 
 def cut_rows(arrays: Mapping[str, np.ndarray], rows: int, max_length: int, what: str) -> int:
-    """How many of so many rows had more tokens than are read. Raises ConfigError where they keep fewer than two."""
+    """Count the rows with more tokens than are read. Raises ConfigError if fewer than two are kept of each."""
     cut, special = int(arrays["cut"]), int(arrays["special"])
     own = max_length - special
     if cut and own < _FEWEST:

@@ -41,7 +41,7 @@ class ChatSplit:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """What the assistant says last in each."""
+        """Return the last message of the assistant in each conversation."""
         return tuple(messages[-1]["content"] for messages in self.conversations)
 
 
@@ -101,7 +101,7 @@ class ChatInputs(Inputs):
         return [self.template.tokenizer.decode(row[:end]) for row, end in zip(written.tolist(), ended, strict=True)]
 
     def wanted_texts(self, answers: Sequence[str]) -> list[str]:
-        """As the template writes them, which may trim them or put something before: so a model is to write them."""
+        """Return the answers as the template formats them, which may trim or prefix them: the expected generations."""
         return [self.texts(torch.tensor(self.wanted.row(row))[None])[0] for row in range(len(answers))]
 
     def example(self, row: int) -> list[Piece]:

@@ -51,7 +51,7 @@ _ORIGINS = {
 
 
 class TemplateProblem(Exception):
-    """Why a template cannot write a conversation, or why what the assistant wrote cannot be told apart in it."""
+    """The reason why a template cannot format a conversation, or why the assistant's text cannot be located in it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +78,17 @@ class ChatTemplate:
 
     @property
     def description(self) -> str:
-        """Where it comes from."""
+        """A description of its origin."""
         given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
         return _ORIGINS[self.origin] + (f", with {given}" if given else "")
 
     @property
     def marks_generation(self) -> bool:
-        """Whether it marks what the assistant writes, by {% generation %}."""
+        """True if it marks the assistant's text by {% generation %}."""
         return _GENERATION.search(_COMMENT.sub("", self.jinja)) is not None
 
     def read_names(self) -> list[str]:
-        """What it reads of what it is given beside the messages and the special tokens."""
+        """The names of its inputs beside the messages and the special tokens."""
         from jinja2 import Environment, TemplateError, meta
 
         plain = _GENERATION_MARK.sub("", self.jinja)  # a tag of transformers' own
@@ -201,7 +201,7 @@ class ChatTemplate:
 
 
 def not_begun(prompt: str, text: str) -> str:
-    """What is wrong with a text that does not begin with the prompt it would be generated from."""
+    """Return the error in a text that does not begin with its generation prompt."""
     return f"does not begin with the prompt that is generated from: {_unlike(prompt, text)}"
 
 
@@ -212,7 +212,7 @@ def _unlike(expected: str, found: str) -> str:
 
 
 def syntax_problem(jinja: str) -> str | None:
-    """What is wrong with a template whatever the conversation; None where nothing is."""
+    """Return a template's error that is independent of the conversation; None if there is none."""
     try:
         ChatTemplate(jinja, "file", {}, Path()).text(())
     except TemplateProblem as error:

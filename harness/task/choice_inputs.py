@@ -59,8 +59,8 @@ class ChoiceInputs(Inputs):
         return lengths
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """As of Seq2seqInputs for all options (N), with the question in the batch (`question`) and the place among its
-        options (`place`) of each, its `sizes`; the right `answers` (B) and `rows` (B).
+        """Return a batch as in Seq2seqInputs over all options (N), with the question in the batch (`question`) and the
+        place among its options (`place`) of each, its `sizes`; the right `answers` (B) and `rows` (B).
         """
         options = [np.arange(self.starts[row], self.starts[row + 1]) for row in rows]
         chosen = np.concatenate(options)

@@ -14,8 +14,9 @@ from harness.task.metrics import Metrics, SumMetrics
 
 
 class ChoiceMetrics(Metrics):
-    """Of logits (N, T, V) of all options: the share of questions whose likeliest option is the right one, by the sum of
-    its tokens' log-probabilities (`acc` of lm-evaluation-harness) and by that divided by its size (`acc_norm`).
+    """Metrics of logits (N, T, V) of all options: the share of questions whose likeliest option is the right one, by
+    the sum of its tokens' log-probabilities (`acc` of lm-evaluation-harness) and by that divided by its size
+    (`acc_norm`).
 
     `loss` is the cross-entropy in nats a token of the right options. The probability of an option is its share of the
     options' likelihoods, by the sums; 0 beyond the last one of a question. Columns number options from 1.

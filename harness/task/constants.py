@@ -1,4 +1,4 @@
-"""What is answered without reading a row: always the same, as outputs that a task's own metrics score.
+"""Constant answers, given without reading a row, as outputs that a task's own metrics score.
 
 Shapes: N rows of a split, W tokens of the longest, C classes.
 """

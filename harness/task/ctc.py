@@ -27,7 +27,7 @@ def ctc_nats(logits_BFV: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def frames_of(samples: int, convolutions: tuple[tuple[int, int], ...]) -> int:
-    """How many frames layers of kernels and strides make of samples."""
+    """Return the number of frames that layers of kernels and strides make of samples."""
     for kernel, stride in convolutions:
         samples = (samples - kernel) // stride + 1
     return samples

@@ -1,4 +1,4 @@
-"""What each kind of dense answer is learned by and scored by.
+"""The loss and the measure of each kind of dense answer.
 
 Shapes: B images, K channels of the answer, S pixels a side. Missing answers are VOID (classes)
 or not a number.
@@ -45,7 +45,7 @@ class Answer(ABC):
 
     @abstractmethod
     def sums(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """What each image adds to the measure's sums, float64 (B, N)."""
+        """Return each image's contribution to the measure's sums, float64 (B, N)."""
 
     @abstractmethod
     def measured(self, sums: Tensor) -> Measured:
@@ -64,7 +64,7 @@ class Classes(Answer):
         return F.cross_entropy(outputs.float(), labels, ignore_index=VOID)
 
     def sums(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """For each class the pixels of the intersection, of the label and of the prediction (B, 3·K)."""
+        """Return, for each class, the pixels of the intersection, the label and the prediction (B, 3·K)."""
         known = (labels != VOID)[..., None]
         is_it = F.one_hot(labels.clamp(max=self.classes - 1), self.classes) * known
         taken = F.one_hot(outputs.argmax(1), self.classes) * known
@@ -168,7 +168,7 @@ class Normals(Answer):
 
 
 def answer_of(task: str, outputs: int, labels: np.ndarray, unit: str) -> Answer:
-    """How a task of that name answers, with so many channels; `labels` are of the training split, `unit` is depth's."""
+    """Return the answer kind of the named task; `labels` are of the training split, `unit` is depth's."""
     match task:
         case "saliency":
             return Mask(0.3)

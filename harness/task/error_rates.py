@@ -17,7 +17,7 @@ SUMS = {"wer": ("errors", "words"), "cer": ("character_errors", "characters")}
 
 
 def normaliser(name: str) -> Callable[[str], str]:
-    """How texts are brought into one form before they are compared: none (but for blanks), plain, or english."""
+    """Return the function that normalises texts before comparison: none (except for blanks), plain, or english."""
     return {"none": joined_blanks, "plain": plain, "english": english}[name]
 
 
@@ -29,7 +29,7 @@ def plain(text: str) -> str:
 
 
 def english(text: str) -> str:
-    """As Whisper's own normaliser of English has it (Radford et al., 2022), by transformers.
+    """Normalise a text with transformers' version of Whisper's English normaliser (Radford et al., 2022).
 
     Without its list of British spellings, which lies beside some bases only: colour is not color.
     """
@@ -45,7 +45,7 @@ def _english() -> Callable[[str], str]:
 
 
 def is_said(text: str, at: int) -> bool:
-    """Whether the character at a place is none of the punctuation that `plain` drops."""
+    """Return whether the character at a position is kept by `plain`, which drops punctuation."""
     if text[at] == "'":
         return 0 < at < len(text) - 1 and text[at - 1].isalnum() and text[at + 1].isalnum()
     return unicodedata.category(text[at])[0] not in "PS"

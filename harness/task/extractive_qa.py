@@ -45,7 +45,7 @@ class ExtractiveQaTask(Task):
 
     @property
     def may_be_none(self) -> bool:
-        """Whether training has questions without an answer, so that none may be given."""
+        """True if training has questions without an answer, so that no answer may be given."""
         return any(not question.answers for question in self.splits["train"])
 
     def inputs(self, split: str, tokens: Tokens | None) -> QaInputs:

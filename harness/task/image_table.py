@@ -72,7 +72,7 @@ class ImageTableTask(LabelledTask):
 
 
 def image_files(rendering: Rendering) -> Files[Looked]:
-    """How images are looked at."""
+    """Return the reader of images."""
     look = partial(look_at, rendering=rendering)
     return Files("image", "picture", _USUAL, look, suffixes=IMAGES, unread=UNREAD_IMAGES, parts=BOXES, rarer=_RARER)
 

@@ -24,8 +24,8 @@ from harness.task.intake.nearly import THUMBNAIL
 
 @dataclasses.dataclass(frozen=True)
 class Rendering:
-    """How files become images of 8 bits a channel: transparent parts are laid over the colour `background`, and the two
-    values of `range` are black and white in grey of more than 8 bits; None: 0 and 65535, where there are 16.
+    """The conversion of files to images of 8 bits a channel: transparent parts are laid over the colour `background`,
+    and the two values of `range` are black and white in grey of more than 8 bits; None: 0 and 65535, for 16 bits.
     """
 
     background: str = "white"
@@ -54,7 +54,7 @@ class ImageSplit:
 
     @property
     def contents(self) -> tuple[str, ...]:
-        """What tells one image from another."""
+        """Return the digests that tell images apart."""
         return self.pictures or self.digests
 
     def __len__(self) -> int:
@@ -98,7 +98,7 @@ class ImageInputs(Inputs):
 
     @property
     def lengths(self) -> np.ndarray:
-        """What each row costs."""
+        """The cost of each row."""
         return np.ones(len(self.labels), dtype=np.int64)
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
@@ -242,7 +242,7 @@ def picture_digest(image: Path | bytes, rendering: Rendering = _USUAL) -> tuple[
 
 
 def frame_count(image: Path | bytes) -> int:
-    """How many pages or frames an image file has. Raises ValueError where they cannot be counted."""
+    """Return the number of pages or frames of an image file. Raises ValueError if they cannot be counted."""
     from PIL import Image
 
     try:

@@ -1,4 +1,4 @@
-"""What tasks have in common whose rows are labelled with a class, with several of them or none, or with a number."""
+"""The common base of tasks whose rows are labelled with a class, with several of them or none, or with a number."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence, Sized
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LabelledTask(Task):
-    """Where the answer is a number there are no `classes`; a row may have `several` of them, or none."""
+    """A labelled task: it has no `classes` if the answer is a number; a row may have `several` of them, or none."""
 
     if TYPE_CHECKING:  # fields of the subclasses; a property here would be their default
 
@@ -87,7 +87,7 @@ class LabelledTask(Task):
         return of_classes(train, held, self.classes)
 
     def described_labels(self) -> dict[str, object]:
-        """What a record keeps of the data, and what chance would score."""
+        """Return the record's entry for the data, with the score of chance."""
         if self.several:
             return self._described_sets()
         if self.spread is None:

@@ -29,7 +29,7 @@ def named_measure(name: str, classes: int) -> MetricFunction | None:
 
 
 def without_value(names: Iterable[str], labels: Sequence[float], classes: Sequence[str]) -> dict[str, str]:
-    """Which of these measures have no value on such labels, numbers of `classes` or, with none, numbers; and why."""
+    """Return the measures without a value on such labels, numbers of `classes` or, with none, numbers; and why."""
     there = sorted(set(labels))
     if not classes:
         said = f"all {len(labels)} rows have the number {there[0]:g}"
@@ -46,7 +46,7 @@ def without_value(names: Iterable[str], labels: Sequence[float], classes: Sequen
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """How many rows of each class (C) were taken for each (C)."""
+    """Count the rows of each class (C) that were predicted as each (C)."""
     counts: np.ndarray = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     return counts
 

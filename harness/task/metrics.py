@@ -47,7 +47,7 @@ class Metrics(nn.Module):
         return None
 
     def tags(self, logits: Tensor, batch: Mapping[str, Tensor]) -> list[list[int]]:
-        """What each token of each row is tagged with, where the answer is a tag for each of them."""
+        """Return the predicted tag of each token of each row, if there is a tag for each of them."""
         return []
 
 
@@ -109,8 +109,8 @@ class GroupMetrics(Metrics):
 
 
 class LabelSetMetrics(Metrics):
-    """Of logits (B, C) against sets of classes (B, C) of ones and zeros: F1 of all decisions and the mean of the
-    classes' F1, a class being answered where its probability is above a half; the share of rows that are right as a
+    """Metrics of logits (B, C) against sets of classes (B, C) of ones and zeros: F1 of all decisions and the mean of
+    the classes' F1, a class being predicted if its probability is above a half; the share of rows that are right as a
     whole; and the mean binary cross-entropy of a decision.
 
     A row says of each class, numbered from 1, whether it is there (1), answered (2), both (3) or neither (0).
@@ -137,7 +137,7 @@ class LabelSetMetrics(Metrics):
         return logits.float().sigmoid()
 
     def beside(self, rows: Tensor) -> Tensor:
-        """How many classes are there, are answered, and are both."""
+        """Count, per row, the classes that are true, that are predicted, and that are both (B, 3)."""
         marks = rows[:, 3:].long()
         return torch.stack([(marks & 1).sum(1), (marks >> 1).sum(1), (marks == 3).sum(1)], 1)
 

@@ -64,7 +64,7 @@ class MixtureTask(SeveralTasks):
         return MetricsAgainstAlone(together, shares)
 
     def constants(self, split: str) -> Mapping[str, Batches]:
-        """For each task what is answered to it."""
+        """Return the constant answers of each task."""
         found = [next(iter(part.constants(split).values()), None) for part in self.parts.values()]
         if None in found:
             return {}
@@ -85,7 +85,7 @@ def read_mixture(config: MixtureTaskConfig) -> MixtureTask:
 
 
 def task_weights(sizes: Sequence[int], temperature: float | None) -> np.ndarray:
-    """How often each task comes, by the root of its size or its 1/`temperature`-th power; they add up to 1."""
+    """Return each task's frequency, by the root of its size or its 1/`temperature`-th power; they add up to 1."""
     weights = np.sqrt(sizes) if temperature is None else np.array(sizes) ** (1 / temperature)
     return np.asarray(weights / weights.sum())
 

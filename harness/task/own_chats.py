@@ -93,7 +93,7 @@ def read_own_chats(config: ChatTaskConfig) -> tuple[str, dict[str, pd.DataFrame]
 def tables_of(
     config: ChatTaskConfig | ChoiceTaskConfig | ExtractiveQaConfig,
 ) -> tuple[dict[str, tuple[str, Table]], list[str]]:
-    """For each given split the key with its value, and the table; and messages about what is not a split."""
+    """Return, for each given split, the key with its value, and the table; and messages about what is not a split."""
     if config.data is None and config.dataset is None:
         raise ConfigError("task.data: missing; give the path of a JSONL, JSON, Parquet or Arrow file, or task.dataset")
     tables, told = dict[str, tuple[str, Table]](), list[str]()

@@ -94,7 +94,7 @@ def questions(config: ChoiceTaskConfig, where: str, table: Table, *, labelled: b
 
 
 def gap_in(question: ChoiceQuestion, *, labelled: bool) -> str | None:
-    """What keeps a row from being a question; None where nothing does."""
+    """Return why a row cannot be a question; None if it can."""
     if not question.text.strip():
         return "no question"
     if len(question.options.texts) < 2:
@@ -173,7 +173,7 @@ def _source(question: ChoiceQuestion) -> str:
 
 
 def always_placed(answers: Collection[int]) -> bool:
-    """Whether the right option has one place in nearly all rows: what answers by place is then no baseline."""
+    """Return whether the right option has one place in nearly all rows: what answers by place is then no baseline."""
     ((_, count),) = Counter(answers).most_common(1) or [(0, 0)]
     return len(answers) >= _FEW and count >= _ALWAYS * len(answers)
 

@@ -43,7 +43,7 @@ def cut_off(config: OwnRowsConfig, where: str, frames: Frames) -> tuple[Frames, 
 
 
 def other_cut(config: OwnRowsConfig) -> str:
-    """What has each class in training, as a message ends of one that a cut has left out."""
+    """Return the end of an error on a class that a cut left out of training: a setting that has each class there."""
     if config.time is not None:
         return ""
     if config.cut == "stratified" or config.answer != "class":

@@ -26,7 +26,7 @@ from harness.task.own_text import Frames, own_splits
 
 
 class Content(Protocol):
-    """What is in a file: the digest of what is seen or heard, or the problem that keeps it from being read."""
+    """The content of a file: the digest of its picture or sound, or the problem that keeps it from being read."""
 
     @property
     def digest(self) -> str: ...
@@ -49,10 +49,10 @@ class NamedFile(Generic[C]):
 
 @dataclasses.dataclass(frozen=True)
 class Files(Generic[C]):
-    """How the files of a table are read: `kind` is the word for one and `noun` for what is in it, `usual` are the usual
-    names of its column, and `rarer` those that are tried after them, `place` finds one in a folder by its name, and
-    `read` reads many. Names of files that are read end in `suffixes`, and in `unread` those of files of the kind that
-    are not. Of `parts` of a file a table may have a row for each.
+    """The reader of a table's files: `kind` is the word for one and `noun` for its content, `usual` are the usual names
+    of its column, and `rarer` those that are tried after them, `place` finds one in a folder by its name, and `read`
+    reads many. Names of files that are read end in `suffixes`, and in `unread` those of files of the kind that are not.
+    Of `parts` of a file a table may have a row for each.
     """
 
     kind: str

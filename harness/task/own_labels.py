@@ -60,7 +60,7 @@ def _told_of_cells(config: OwnRowsConfig, coded: Mapping[str, int], unsure: Sequ
 
 
 def never_chosen(config: OwnRowsConfig, trained: pd.Series) -> list[str]:
-    """What is told of columns of labels that no row of training has."""
+    """Return warnings about columns of labels that no row of training has."""
     named = [] if isinstance(config.label, str) else config.label
     there = {label for cell in trained for label in cell} if named else set()
     return [f"{name} is 0 in every row of training: it is no label" for name in named if name not in there]

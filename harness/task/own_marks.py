@@ -16,8 +16,8 @@ _SOME = ("answerable", "is_answerable", "has_answer")
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What a row of a table says; texts are empty, and `answers` None, where a cell is. `impossible`: whether a mark
-    says that it has no answer; None where there is no mark.
+    """The content of a table's row; texts are empty, and `answers` None, if a cell is. `impossible`: whether a mark
+    says that it has no answer; None if there is no mark.
     """
 
     name: str
@@ -37,7 +37,7 @@ def mark_column(table: Table) -> str | None:
 
 
 def marked(column: str, cell: object) -> bool | None:
-    """Whether a cell says that there is no answer. Raises ValueError for one that is neither yes nor no."""
+    """Return whether a cell says that there is no answer. Raises ValueError for one that is neither yes nor no."""
     if is_gap(cell):
         return None
     said = decision(str(cell))

@@ -119,7 +119,7 @@ def facts_of(
     formats: dict[str, str],
     suspicious: list[str],
 ) -> DataFindings:
-    """What was found out of splits by their sources, with what was left out, how files are written and what is odd.
+    """Return the facts about splits by their sources: what was left out, how files are written and what is odd.
 
     Raises ConfigError for a group in training and in a held-out split.
     """
@@ -144,7 +144,7 @@ def facts_of(
 
 
 def several_targets(frames: Mapping[str, pd.DataFrame], what: str) -> list[str]:
-    """What is told of sources, `what` they are called, that have several targets; both but for case, blanks and signs.
+    """Return warnings about sources, called `what`, that have several targets; case, blanks and signs are ignored.
 
     It is no error, since many tasks have several right answers.
     """
@@ -244,7 +244,7 @@ def _columns(
 
 
 def times_of(config: PairsConfig, split: str, table: Table) -> pd.Series | None:
-    """What the rows of a split say of their time, of training alone, which is cut by it."""
+    """Return the times of a split's rows, of training alone, which is cut by it."""
     return table.column("task.time", config.time) if config.time is not None and split == "train" else None
 
 
@@ -292,7 +292,7 @@ def items(table: Table, key: str, path: str) -> dict[object, object]:
 
 
 def lacking(split: str, table: Table, templates: Mapping[str, str]) -> list[str]:
-    """What is told of rows that have no cell for a field of a template, of templates by key."""
+    """Return warnings about rows without a cell for a field of a template; `templates` by key."""
     return [
         f"{split}: {count} rows have no {name}, which {key} names"
         for key, template in templates.items()

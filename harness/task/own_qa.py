@@ -217,7 +217,7 @@ def _of_kind(gaps: Mapping[str, str], kind: str) -> list[str]:
 
 
 def gap_in(row: Asked, *, answered: bool) -> str | None:
-    """What a row lacks; None where that is nothing."""
+    """Return the parts that a row lacks; None if it lacks nothing."""
     if not row.text.strip():
         return "no question"
     if not row.context.strip():

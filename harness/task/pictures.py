@@ -49,22 +49,22 @@ class Looked:
 
     @property
     def digest(self) -> str:
-        """What two files of one picture share."""
+        """The digest that two files of one picture share."""
         return self.pixels
 
     @property
     def is_deep(self) -> bool:
-        """Whether it is grey of more than 8 bits."""
+        """True if it is grey of more than 8 bits."""
         return not math.isnan(self.lowest)
 
 
 def rendering_of(config: FolderTaskConfig | ImageTableConfig) -> Rendering:
-    """How the images of a user's own are read."""
+    """Return the rendering of a user's own images."""
     return Rendering(config.background, config.range)
 
 
 def look_at(images: Sequence[Path | bytes], rendering: Rendering = _USUAL) -> list[Looked]:
-    """What each image file, or its content, is; of the same files it is remembered."""
+    """Read each image file, or its content; results for the same files are cached."""
     heads = [_problem(image) for image in images]
     whole = [image for image, problem in zip(images, heads, strict=True) if problem is None]
     files = [hashlib.sha256(each).hexdigest() if isinstance(each, bytes) else assets.sha256_of(each) for each in whole]
@@ -164,8 +164,8 @@ def _problem(image: Path | bytes) -> str | None:
 def told_of(
     files: Sequence[tuple[str, Looked]], rendering: Rendering, labels: Sequence[str] = (), *, key: bool = True
 ) -> list[str]:
-    """What is told of image files by their names, and their classes where there are `labels`: pages that are not read,
-    transparent parts, black and white ones, and grey of more than 8 bits, with the `key` that reads it otherwise.
+    """Return warnings about image files by their names, and their classes if there are `labels`: pages that are not
+    read, transparent parts, black and white ones, and grey of more than 8 bits, with the `key` that reads it otherwise.
     """
     frames = [name for name, looked in files if looked.frames > 1]
     clear = [name for name, looked in files if looked.clear]
@@ -206,7 +206,7 @@ def _told_of_some(
 
 
 def values_of(contents: Sequence[Looked], rendering: Rendering) -> dict[str, str]:
-    """How grey of more than 8 bits is read, as what was found; nothing where there is none, or too little is left."""
+    """Return how grey of more than 8 bits is read, as a finding; empty if there is none, or too little is left."""
     deep = [looked for looked in contents if looked.is_deep]
     if not deep or _few_levels(deep, rendering, key=True):
         return {}

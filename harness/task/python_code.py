@@ -112,7 +112,7 @@ def last_name(node: ast.expr) -> str:
 
 
 def extent(node: ast.expr) -> tuple[Place, Place]:
-    """Where an expression begins, and where it has ended."""
+    """Return the start and the end of an expression."""
     return (node.lineno, node.col_offset), (node.end_lineno or node.lineno, node.end_col_offset or 0)
 
 

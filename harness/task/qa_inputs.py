@@ -79,7 +79,7 @@ class QaInputs(Inputs):
         return {"ids": self.pad_id}
 
     def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Of all windows: ids, mask, types and `context` (N, L), which tokens stand for characters of the context;
+        """Return all windows: ids, mask, types and `context` (N, L), which tokens stand for characters of the context;
         `spans` (N, L, 2), these; labels (N, 2), and the place of their question in the batch (`question`, N). `rows`
         (B), and the number of the `split` (B) that they are of.
         """

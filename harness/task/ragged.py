@@ -21,7 +21,7 @@ def padded(
 
 
 def starts_of(rows: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
-    """Where each row starts when they stand end to end, and where the last one ends."""
+    """Return the start of each row when they are concatenated, and the end of the last one."""
     starts: np.ndarray = np.cumsum([0, *map(len, rows)])
     return starts
 

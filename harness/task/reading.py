@@ -1,4 +1,4 @@
-"""How a tokenizer reads a task's texts: tokens that it does not know, and rows that become the same for a model."""
+"""A tokenizer's reading of a task's texts: unknown tokens, and rows that become identical for a model."""
 
 import dataclasses
 import functools
@@ -40,7 +40,7 @@ class Reading:
     told: Sequence[str]
 
     def described(self) -> dict[str, object]:
-        """What a record keeps; nothing where all is known and told apart."""
+        """Return the record's entry; empty if all tokens are known and all rows differ."""
         found = {"unknown_tokens": dict(self.unknown), "read": list(self.told)}
         return {name: value for name, value in found.items() if value}
 
@@ -65,8 +65,8 @@ class _Counts:
 def read_by_tokenizer(
     task: Task, splits: Mapping[str, Inputs], tokens: Tokens | None, *, allow: bool = False
 ) -> Reading:
-    """What a model reads of a task's texts. Raises ConfigError where most texts of a split are unknown to it, unless
-    the task's configuration is to `allow` it.
+    """Read a task's texts with the model's tokenizer. Raises ConfigError if most texts of a split are unknown to it,
+    unless the task's configuration is to `allow` it.
     """
     texts = {split: found for split, inputs in splits.items() if (found := inputs.token_rows())}
     told = [_replaced(tokens)] if tokens is not None and tokens.replaced else []
@@ -123,7 +123,7 @@ def _often_cut(split: str, inputs: Inputs) -> list[str]:
 
 
 def read_of_texts(inputs: Inputs, tokens: Tokens, names: Sequence[str] = ()) -> list[str]:
-    """What is told of texts that are to be answered, by their names or numbered from 1."""
+    """Return warnings about texts to be answered, by their names or numbered from 1."""
     if tokens.tokenizer is None or not (sides := inputs.token_rows()):
         return []
     share, unread, empty = _unread(sides, tokens)

@@ -1,4 +1,4 @@
-"""What tasks have in common whose rows are recordings: how a model hears them, and how long they are."""
+"""The common base of tasks whose rows are recordings: how a model reads them, and how long they are."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

@@ -111,7 +111,7 @@ def seq2seq_task(
 
 
 def words_of(message: str) -> str:
-    """What near-identical messages share: their words in lower case, without placeholders, digits and signs."""
+    """Return the words of a message in lower case, without placeholders, digits and signs."""
     return " ".join(_WORD.findall(_PLACEHOLDER.sub(" ", message).lower()))
 
 

@@ -1,4 +1,4 @@
-"""What the tasks have in common that are made of others, whether these are learned at once or one after another."""
+"""The common base of tasks made of others, learned at once or one after another."""
 
 import hashlib
 import itertools

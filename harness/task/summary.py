@@ -1,4 +1,4 @@
-"""What was read, in numbers: rows by split and class, lengths, what was left out and why, what chance would score."""
+"""The data in numbers: rows by split and class, lengths, what was left out and why, and the score of chance."""
 
 import csv
 import dataclasses
@@ -192,7 +192,7 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
 
 
 def write_rows(task: Task, path: Path, otherwise: Path | None = None) -> None:
-    """Which row, or file, of a user's own data is in which split, so that others can have the same.
+    """Write which row, or file, of a user's own data is in which split, so that others can have the same.
 
     With `otherwise`, a file at `path` that says something else stays, and this one is written there: of trials whose
     data differ, each has its own.

@@ -15,7 +15,7 @@ SCHEMES = {"bio": ("B", "I"), "bioes": ("B", "I", "E", "S"), "bilou": ("B", "I",
 
 
 def is_of(tag: str, scheme: str) -> bool:
-    """Whether a tag is O, or a mark of the scheme with a type."""
+    """Return whether a tag is O, or a mark of the scheme with a type."""
     return tag == OUTSIDE or (tag[:1] in SCHEMES[scheme] and tag[1:2] == "-" and len(tag) > len("B-"))
 
 
@@ -26,12 +26,12 @@ def scheme_of(tags: Iterable[str]) -> str | None:
 
 
 def types_in(rows: Iterable[Sequence[str]]) -> set[str]:
-    """What stands behind the marks of tags, or all of plain ones."""
+    """Return the types behind the marks of tags, or all tags of the plain scheme."""
     return {tag[2:] if tag[1:2] == "-" else tag for row in rows for tag in row}
 
 
 def unlike_any(tags: Collection[str]) -> str:
-    """What makes a scheme of tags that are of none, as a message ends: of BMES, or of types without marks."""
+    """Return the end of an error on tags of no known scheme: a setting for BMES, or for types without marks."""
     there = set(tags) - {OUTSIDE}
     if any(tag.startswith("M-") for tag in there) and all(re.match("[BMES]-", tag) for tag in there):
         return "; of BMES write M- as I-, and task.scheme=bioes reads it"
@@ -127,7 +127,7 @@ def rates(right: float, found: float, there: float) -> tuple[float, float, float
 def by_type(
     tags: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], scheme: str = "bio"
 ) -> list[list[object]]:
-    """For each type of span, by name: how many are there, were found and are right; precision, recall and F1."""
+    """Return, for each type of span, how many there are, were found and are right; precision, recall and F1."""
     there, found, right = Counter[str](), Counter[str](), Counter[str]()
     for row, said in zip(tags, predicted, strict=True):
         mine, theirs = set(spans(said, scheme)), set(spans(row, scheme))

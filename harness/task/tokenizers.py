@@ -68,7 +68,7 @@ class FastTokenizer:
         return frozenset(token.content for token in added if token.special)
 
     def holds_special(self, text: str) -> bool:
-        """Whether a special token is written out somewhere in a text: it would be read as one."""
+        """Return whether a special token occurs in a text: it would be read as one."""
         return bool(self.special) and self._any_special.search(text) is not None
 
     @cached_property
@@ -76,7 +76,7 @@ class FastTokenizer:
         return re.compile("|".join(map(re.escape, sorted(self.special))))
 
     def ends_in_special(self, text: str) -> bool:
-        """Whether the last characters of a text are a special token."""
+        """Return whether the last characters of a text are a special token."""
         return any(text[-size:] in self.special for size in {len(token) for token in self.special})
 
 
@@ -113,7 +113,7 @@ class CharacterTokenizer:
         return said.replace(self.between, " ").strip()
 
     def has(self, character: str) -> bool:
-        """Whether it can say a character, a blank being none."""
+        """Return whether it can write a character; a blank is none."""
         return character.isspace() or any(case in self.number for case in _cases(character))
 
     def _id(self, character: str) -> int | None:

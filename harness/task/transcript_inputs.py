@@ -100,7 +100,7 @@ class SpelledInputs(Inputs):
         return self.sound.batch(rows) | {"labels": padded_right(targets, IGNORED), "blank": blank}
 
     def truncated(self) -> dict[str, int]:
-        """How many texts cannot be said as they are written, by how they differ."""
+        """Count the texts that cannot be spelled as they are written, by how they differ."""
         return dict(self.unspelled)
 
     def example(self, row: int) -> list[Piece]:

@@ -1,4 +1,4 @@
-"""What tasks have in common whose answer is a text."""
+"""The common base of tasks whose answer is a text."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ class WrittenSplit(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class WrittenTexts:
-    """What is known of every split of texts that are written."""
+    """The facts about every split of generated texts."""
 
     answers: tuple[str, ...]
 
@@ -82,7 +82,7 @@ class WritingTask(Task):
         return Generation(self.longest_answer, references, extraction(self.answer)) if references else None
 
     def usual_answer(self) -> dict[str, object]:
-        """For a record: the answer that training has most, and how often it is right for texts that are written."""
+        """Return, for a record, the most frequent answer in training, and how often it is right for generated texts."""
         if (extract := extraction(self.answer)) is None:
             return {}
         written = {split: self.splits[split].answers[: self.generate_rows] for split in SPLITS[1:]}
@@ -90,7 +90,7 @@ class WritingTask(Task):
         return {"usual_answer": found} if found else {}
 
     def copied(self, split: str) -> Sequence[str]:
-        """What copying would write for each row of a split; empty where there is no one text to copy."""
+        """Return the text that copying would give for each row of a split; empty if there is no one text to copy."""
         return ()
 
     def constant_texts(self, split: str) -> Mapping[str, Sequence[str]]:
@@ -109,8 +109,8 @@ class WritingTask(Task):
 
     @functools.cached_property
     def baselines(self) -> dict[str, object]:
-        """For a record: the chrF of copying, and that of always writing the text that training has most, where it has
-        one more than once; of texts that are written.
+        """Return, for a record, the chrF of copying, and that of always writing the most frequent text of training if
+        it occurs more than once; of generated texts.
         """
         told: dict[str, object] = {}
         held = {split: self.splits[split].answers[: self.generate_rows] for split in SPLITS[1:]}

@@ -82,7 +82,7 @@ def _role(name: str) -> str:
 
 
 def leaves_out(message: Message) -> bool:
-    """Whether a turn is not trained on: its weight is 0, as in files for fine-tuning at OpenAI."""
+    """Return whether a turn is excluded from training: its weight is 0, as in files for fine-tuning at OpenAI."""
     return message.get("weight") == 0
 
 
@@ -93,7 +93,7 @@ def other_roles(messages: Sequence[Message]) -> list[str]:
 
 
 def gap_of(messages: Sequence[Message], *, last: bool = False) -> str | None:
-    """Why nothing can be learned of a conversation, or of its `last` answer alone; None where something can."""
+    """Return why nothing can be learned from a conversation, or from its `last` answer alone; None if something can."""
     answers = [message for message in messages if message["role"] == "assistant"]
     if all(map(leaves_out, answers)):
         return "no turn of the assistant" + (" but of weight 0" if answers else "")

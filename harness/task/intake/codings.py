@@ -23,7 +23,7 @@ _OFTEN = 10  # rows of the right name for each of a misspelled one
 
 
 def settle_codings(where: str, labels: Sequence[str], rows: Sequence[object], normalise: bool | None) -> list[str]:
-    """What is told of classes that may be one under two names, or none.
+    """Return warnings about classes that may be one under two names, or none.
 
     Raises ConfigError, with the rows, where they are one for certain, unless `normalise` is false, which takes them as
     they are.

@@ -1,4 +1,4 @@
-"""Which rows of a user's own data are held out: drawn by groups, evenly from the classes, or the last in time."""
+"""The held-out rows of a user's own data: drawn by groups, evenly from the classes, or the last in time."""
 
 import hashlib
 from collections.abc import Collection, Hashable, Mapping, Sequence, Sized
@@ -22,7 +22,7 @@ OF_TIMES = "rows of one time stay together"
 
 
 class SharedOut(Protocol):
-    """What says how much of the data is held out."""
+    """The settings of how much of the data is held out."""
 
     @property
     def validation_share(self) -> float:
@@ -141,7 +141,7 @@ def _counts(size: int, shares: Mapping[str, float]) -> dict[str, int]:
 
 
 def odd_cuts(splits: Mapping[str, Sized], given: Collection[str], config: SharedOut, why: str = TOGETHER) -> list[str]:
-    """What is told of splits that were cut, some being `given`, far from their shares; `why` they may be so."""
+    """Return warnings about cut splits far from their shares, with some `given`; `why` is a possible reason."""
     rows = {split: len(found) for split, found in splits.items() if split == "train" or split not in given}
     whole, told = sum(rows.values()), []
     why = OF_TIMES if config.time is not None else why

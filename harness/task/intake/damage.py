@@ -12,7 +12,7 @@ _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 def damaged(texts: Mapping[str, str]) -> list[str]:
-    """What is told of texts, by the names of their rows, that seem to have lost characters."""
+    """Return warnings about texts, by the names of their rows, that seem to have lost characters."""
     twice = {name: found for name, text in texts.items() if (found := _read_otherwise(text)) is not None}
     lost = [name for name, text in texts.items() if _REPLACED in text]
     told = []

@@ -49,10 +49,10 @@ def dates_by(texts: pd.Series, time_format: str) -> pd.Series:
 
 
 def found_dates(where: str, column: str, cells: pd.Series, usual: Mapping[str, pd.Series]) -> tuple[pd.Series, str]:
-    """What rows are ordered by, and the format that all of them have.
+    """Return the values that rows are ordered by, and the format that all of them have.
 
-    `usual` is what other cells than dates of such a format are, by what that is called. Raises ConfigError, with the
-    rows, where there is none, or several that come to other dates.
+    `usual` names what cells other than dates of such a format are. Raises ConfigError, with the rows, if no format
+    fits, or if several fit and give different dates.
     """
     texts = cells.map(lambda cell: None if is_gap(cell) or isinstance(cell, int | float) else str(cell).strip())
     if (parts := _parts_of_years(texts)) is not None:

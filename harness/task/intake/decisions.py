@@ -13,9 +13,9 @@ _VALUES = {"zero": 0, "one": 1}
 
 
 def coding(cells: Iterable[object], *, uncertain: str = "refuse", blank: str = "refuse") -> dict[str, int]:
-    """What the cells of all columns together call 1 and 0: both words of a pair and nothing else, or 0 and 1.
+    """Return the number, 1 or 0, of each cell text in all columns: the two words of a pair and no others, or 0 and 1.
 
-    A cell that is -1 is `uncertain`, zero or one, and an empty one zero where `blank` is; others may then be a cross.
+    A cell of -1 counts as `uncertain`, zero or one; with `blank` zero an empty cell is zero, and others may be a cross.
     """
     found = {_key(cell) for cell in cells if not is_gap(cell)}
     if uncertain in _VALUES:
@@ -31,7 +31,7 @@ def without_blanks(cells: Mapping[str, object]) -> dict[str, object]:
 
 
 def is_uncertain(cell: object) -> bool:
-    """Whether a cell is -1, however it is written."""
+    """Return whether a cell is -1, however it is written."""
     return _key(cell) == UNCERTAIN
 
 

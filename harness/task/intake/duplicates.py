@@ -13,12 +13,12 @@ _ENOUGH = 20  # rows, of which one may be shared
 
 
 def joined_blanks(text: str) -> str:
-    """What texts share that differ in blanks and line ends only: a tokenizer reads most of them alike."""
+    """Return a text with blanks and line ends unified: a tokenizer reads most such texts alike."""
     return " ".join(text.split())
 
 
 def normalised(text: str) -> str:
-    """What texts share that differ in case, blanks, punctuation and the form of their characters (NFKC) only.
+    """Return a text without differences in case, blanks, punctuation and character form (NFKC).
 
     Signs beside digits are no punctuation: 12-4 is not 12/4.
     """
@@ -124,12 +124,12 @@ def shared_keys(splits: Mapping[str, Sequence[Hashable]]) -> dict[str, list[int]
 
 
 def are_too_many(shared: int, rows: int) -> bool:
-    """Whether so many rows of a held-out split may not stand in an earlier one: one may, but of a few."""
+    """Return whether too many rows of a held-out split are in an earlier one: one is allowed, unless there are few."""
     return shared > max(_SHARE_ALLOWED * rows, rows >= _ENOUGH)
 
 
 def near_counts(splits: Mapping[str, Sequence[Hashable]]) -> dict[str, int]:
-    """How many rows of a split are like others there, and how many like some of an earlier one, by their names."""
+    """Count the rows of a split that duplicate others in it, and those that duplicate rows of an earlier split."""
     found = {name: len(keys) - len(set(keys)) for name, keys in splits.items()}
     found |= {names: len(places) for names, places in shared_keys(splits).items()}
     return {names: count for names, count in found.items() if count}
@@ -143,7 +143,7 @@ def refuse_leaks(
     rule: str,
     what: str = "sentences",
 ) -> dict[str, int]:
-    """How many texts of a split stand in an earlier one, by the names of both; more than a few are an ConfigError.
+    """Count the texts of a split that are in an earlier one, by both names; more than a few raise a ConfigError.
 
     `rule` ends its line with what settles it; `what` texts are.
     """

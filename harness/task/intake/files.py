@@ -51,7 +51,7 @@ def read_bytes(path: Path, key: str) -> bytes:
 
 
 def unlike_data(head: bytes) -> str | None:
-    """What a file is whose first bytes are `head`, where it is no data of its own kind."""
+    """Return the type of a file whose first bytes are `head`, if it is not data of its own kind."""
     if not head:
         return "an empty file"
     if _WEB_PAGE.match(head):
@@ -60,7 +60,7 @@ def unlike_data(head: bytes) -> str | None:
 
 
 def what_it_is(path: Path) -> str:
-    """What a file is whose name ends as none that is read does, to open an error's line; empty where none can say."""
+    """Describe a file with an unsupported suffix, to begin an error message; empty if its type is unknown."""
     if path_problem(path, "file"):
         return ""
     try:
@@ -72,7 +72,7 @@ def what_it_is(path: Path) -> str:
 
 
 def unwritable(text: str) -> str | None:
-    """What is in a text that no file of texts can hold, or that would end it: half of a pair of UTF-16's, or a zero."""
+    """Return what a text file cannot hold, or what would end it: an unpaired UTF-16 surrogate, or a zero byte."""
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         return "half a character in it (a lone surrogate)"
     return "a character of zero in it (U+0000)" if "\0" in text else None

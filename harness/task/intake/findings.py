@@ -1,4 +1,4 @@
-"""What was found out about data while they were read: for the record and the log."""
+"""Facts about data that were found while reading them, for the record and the log."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class DataFindings:
     format: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def described(self) -> dict[str, object]:
-        """What a record keeps: counts, and what is out of the ordinary."""
+        """Return the record's entry: counts, and what is unusual."""
         told: dict[str, object] = {"left_out": {reason: len(rows) for reason, rows in self.left_out.items() if rows}}
         rest = {
             "passed_over": dict(self.passed_over),

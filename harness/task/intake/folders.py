@@ -39,7 +39,7 @@ _TEMPORARY = (".lock", ".lck", ".tmp", ".temp", ".part", ".partial", ".crdownloa
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a file or folder is not the user's own: hidden, or left there by a program."""
+    """Return whether a file or folder is not the user's own: hidden, or left there by a program."""
     name = path.name.casefold()
     return name.startswith((".", "~$")) or name in _LEFT_BY_PROGRAMS or name.endswith(_TEMPORARY)
 
@@ -207,8 +207,8 @@ def picture_of_mask(path: Path) -> Path | None:
 
 
 def odd_classes(classes: Sequence[str], *, settled: bool) -> list[str]:
-    """What is told of classes by the names of their folders: people, where all are, and, unless it is `settled`, what
-    is marked as none.
+    """Return warnings about classes from the names of their folders: people, if all are, and, unless it is `settled`,
+    any that is marked as none.
     """
     marked = [name for name in classes if is_marked(name)] if not settled else []
     rule = "task.labels.unlabelled=leave_out leaves it out, keep takes it"

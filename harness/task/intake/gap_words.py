@@ -18,7 +18,7 @@ _OF_MESSAGES = ("content", "value", "text")
 
 @dataclasses.dataclass
 class Words:
-    """What is found in tables: the rows that are left out, by split, and what is told."""
+    """The findings in tables: the rows that are left out, by split, and the warnings."""
 
     out: dict[str, list[object]] = dataclasses.field(default_factory=dict)
     told: list[str] = dataclasses.field(default_factory=list)
@@ -29,7 +29,7 @@ class Words:
 
 
 def is_gap_word(text: str) -> bool:
-    """Whether a text is a word that programs write for a gap."""
+    """Return whether a text is a word that programs write for a missing value."""
     return text.strip() in _OF_PROGRAMS
 
 

@@ -25,7 +25,7 @@ Groups = Mapping[Any, object]
 
 
 def reads_groups(split: str, table: Table, column: str | None, leaks: str) -> bool:
-    """Whether the groups of a split are read; where groups may be shared, a held-out table need not have them.
+    """Return whether the groups of a split are read; if groups may be shared, a held-out table need not have them.
 
     Raises ConfigError for one that has no such column, or lacks one that a template names.
     """
@@ -59,14 +59,14 @@ def group_keys(groups: Iterable[object]) -> list[str | None]:
 
 
 def group_key(name: str) -> str:
-    """What groups have alike that are one: 1, 1.0 (as pandas has it beside a gap) and "1"; Ann and " ann"."""
+    """Return a group's normalised name: 1, 1.0 (pandas' form beside a gap) and "1" are one; Ann and " ann", too."""
     text = " ".join(name.split()).casefold()
     whole = _WHOLE.fullmatch(text)
     return whole[1] if whole else text
 
 
 def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], leaks: str) -> list[str]:
-    """What is told of groups that stand in two splits, of rows that have none, and of names that are taken for one.
+    """Return warnings about groups in two splits, rows without one, and names that are treated as one.
 
     Raises ConfigError, with `where`, for those of training in a held-out split, unless rows may leak.
     """
@@ -89,7 +89,7 @@ def shared_groups(where: str, column: str | None, splits: Mapping[str, Groups], 
 
 
 def without_group(named: str, splits: Mapping[str, Groups]) -> list[str]:
-    """What is told of rows without a group, as `named` by a key and its column, and of names that are taken for one."""
+    """Return warnings about rows without a group, as `named` by a key and its column, and names treated as one."""
     told = []
     for split, groups in splits.items():
         rows = [row for row, group in groups.items() if is_gap(group)]

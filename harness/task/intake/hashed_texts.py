@@ -40,7 +40,7 @@ def words_of(text: str) -> list[str]:
 
 
 def table_of(sums: np.ndarray) -> np.ndarray:
-    """What tells of most sums that they are none of these."""
+    """Return a table that rules out most sums that are not among these."""
     table = np.zeros(int(_BITS) + 1, dtype=bool)
     table[sums & _BITS] = True
     return table

@@ -1,4 +1,4 @@
-"""Whether the first row of a table whose columns are named by a setting is a header of its own."""
+"""The detection of a header in the first row of a table whose columns are named by a setting."""
 
 import re
 from collections.abc import Sequence
@@ -19,8 +19,9 @@ Row = Sequence[str]
 
 
 def is_header(columns: Row, rows: Sequence[Row]) -> bool:
-    """Whether the first of the rows has a name of `columns` up to case, several usual names of columns, or numbers from
-    0 on as pandas writes them, none of them again in its column; or is far shorter than all others in two columns.
+    """Return whether the first of the rows has a name of `columns` up to case, several usual names of columns, or
+    numbers from 0 on as pandas writes them, none of them again in its column; or is far shorter than all others in two
+    columns.
 
     A name of one letter may be an answer.
     """

@@ -60,7 +60,7 @@ def refuse_unparted(where: str, name: str, cells: Mapping[object, object], separ
 def refuse_combined(
     where: str, name: str, cells: Mapping[object, str], *, policy: str, classes: int | None
 ) -> list[str]:
-    """What is told of classes that are others joined by what parts the words of a name, too.
+    """Return warnings about classes that are others joined by a character that also separates the words of a name.
 
     Raises ConfigError, with the rows, for those that are several labels in one cell, each a class of its own, or the
     same ones in another order. With `policy` keep they are classes, as where so many `classes` are asked for.

@@ -32,7 +32,7 @@ _NO = frozenset(("false", "f", "no", "n", "0"))
 
 
 def is_gap(cell: object) -> bool:
-    """Whether a cell is empty: None, NaN, pandas.NA, or blanks."""
+    """Return whether a cell is empty: None, NaN, pandas.NA, or blanks."""
     if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
         return True
     return cell.strip() == "" if isinstance(cell, str) else isinstance(cell, float) and math.isnan(cell)
@@ -115,12 +115,12 @@ def _written_list(cell: str) -> object:
 
 
 def is_written_list(cell: str) -> bool:
-    """Whether a text begins as a list, a set or a mapping."""
+    """Return whether a text begins as a list, a set or a mapping."""
     return _OPEN.match(cell) is not None
 
 
 def are_decisions(cells: Sequence[object], separator: str) -> bool:
-    """Whether each cell has a 0 or a 1 for every label, and none the labels themselves."""
+    """Return whether each cell has a 0 or a 1 for every label, and none the labels themselves."""
     if any(isinstance(cell, dict) for cell in cells):
         return False
     rows = [[DECISIONS.get(str(item).lower()) for item in _items(read_cell(cell), separator)] for cell in cells]
@@ -130,7 +130,7 @@ def are_decisions(cells: Sequence[object], separator: str) -> bool:
 
 
 def label_key(label: str) -> str:
-    """What labels share that are alike but for blanks, case, invisible characters or the way a number is written."""
+    """Return a label without differences in blanks, case, invisible characters and number format."""
     return _readings(label)[0]
 
 
@@ -220,7 +220,7 @@ def _described(group: Sequence[str], labels: Sequence[str], rows: Sequence[objec
 
 
 def of_every_row(rows: Sequence[Iterable[str]]) -> list[str]:
-    """What is told of labels that every row has."""
+    """Return warnings about labels that every row has."""
     shared = set.intersection(*map(set, rows)) if rows else set()
     return [
         f"{label!r} is a label of every row of training: there is nothing to tell apart" for label in sorted(shared)
@@ -242,19 +242,19 @@ def suspicious(labels: Iterable[str]) -> list[str]:
 
 
 def many_classes(labels: Collection[str]) -> list[str]:
-    """What is told of labels that are hardly names of classes."""
+    """Return warnings about labels that are unlikely to be names of classes."""
     count = len(set(labels))
     many = count > 20 and count > len(labels) / 2
     return [f"{count} classes in {len(labels)} rows: is it a text or a number?"] if many else []
 
 
 def says_none(name: str) -> bool:
-    """Whether a name often means that there is none: −1, and words for a gap."""
+    """Return whether a name often means that there is none: −1, and words for a missing value."""
     return label_key(name) == "-1" or is_no_label(name)
 
 
 def is_no_label(name: str) -> bool:
-    """Whether a class has the name of a word for a gap."""
+    """Return whether a class has the name of a word for a missing value."""
     return " ".join(name.split()).strip("()[]").casefold() in _NO_LABELS
 
 

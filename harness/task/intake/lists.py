@@ -18,7 +18,7 @@ _DOTS = re.compile(r"\.\.\.|…")
 
 
 def read_list(text: str) -> object:
-    """What a text says that is a list in brackets; the text itself where it is none.
+    """Read a text that is a list in brackets; return the text itself if it is none.
 
     Raises Shortened, whose text goes on behind a cell's name, for a list that was shortened where it was written.
     """
@@ -45,7 +45,7 @@ class Shortened(Exception):
 
 
 def holds_dots(found: object) -> bool:
-    """Whether three dots stand among the items of a list, or of one in it, as Python reads them."""
+    """Return whether three dots are among the items of a list, or of one in it, as Python reads them."""
     if isinstance(found, dict):
         return any(map(holds_dots, (*found, *found.values())))
     return found is Ellipsis or (isinstance(found, list | tuple | set) and any(map(holds_dots, found)))

@@ -38,11 +38,11 @@ def without_accents(text: str) -> str:
 
 
 def drawn_as(name: str) -> str:
-    """What is seen of a name, in Latin letters where those of another script look the same."""
+    """Return a name's appearance, in Latin letters for look-alikes of another script."""
     return unicodedata.normalize("NFKC", repaired(name)).translate(SELECTORS).translate(LATIN)
 
 
 def shape_of(name: str) -> str:
-    """What names share that look alike but for case; of a small number in words its digits."""
+    """Return a name's appearance without case; a small number in words becomes its digits."""
     shape = " ".join(drawn_as(name).split()).casefold()
     return _NUMBERS.get(shape, shape)

@@ -20,7 +20,7 @@ _DEPTH = 3
 
 
 def file_at(folder: Path, name: str, endings: Sequence[str] = ("",)) -> Path:
-    """Where a file is that a table in `folder` names; a * in the name of a folder stands for any letters.
+    """Return the file that a table in `folder` names; a * in the name of a folder matches any letters.
 
     Raises ValueError for two files that are meant.
     """
@@ -81,7 +81,7 @@ def where_they_are(
     wrong: Mapping[Any, str],
     earlier: Iterable[str] = (),
 ) -> str:
-    """What to do about files that cannot be read: `cells` has what the `column` says in each row, and `wrong` a reason.
+    """Say what to do about unreadable files: `cells` has the `column`'s value in each row, and `wrong` a reason.
 
     Where more of them are in other folders, the message has the template that finds these, and with them the files of
     `earlier` tables, whose names were found.

@@ -34,7 +34,7 @@ _DECIMAL = re.compile(r"[+-]?\d+\.(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Of each row what its time is ordered by; and how times are read, where that is no usual way."""
+    """The sort key of each row's time; and how times are read, if in an unusual way."""
 
     values: list[object]
     how: str = ""

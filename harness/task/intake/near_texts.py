@@ -18,7 +18,7 @@ _FEWEST_WORDS = 5  # of the shorter text; two short ones are alike by chance
 
 
 def near_texts(texts: Mapping[str, Sequence[str]], names: Mapping[str, Sequence[object]]) -> list[str]:
-    """What is told of normalised texts that are those of an earlier split but for one word more or less."""
+    """Return warnings about normalised texts that differ from those of an earlier split by at most one word."""
     words = {split: hashed(mine) for split, mine in texts.items()}
     told = []
     for first, second in combinations(texts, 2):

@@ -40,7 +40,7 @@ _LAGS = (1, 4, 8)
 
 
 def near_pictures(splits: Mapping[str, Sequence[tuple[str, str, bytes]]]) -> list[str]:
-    """What is told of pictures by name, digest of pixels, and thumbnail, that look like one of an earlier split."""
+    """Return warnings about pictures (name, digest of pixels, thumbnail) that look like one of an earlier split."""
     waves = {split: _leading(pictures) for split, pictures in splits.items() if len(pictures)}
     told = []
     for place, second in enumerate(waves):
@@ -109,7 +109,7 @@ def _waves(thumbnails: Sequence[bytes]) -> np.ndarray:
 
 
 def near_recordings(splits: Mapping[str, Sequence[tuple[str, str, np.ndarray]]], rate: int) -> list[str]:
-    """What is told of recordings by name, digest, and samples, that sound like one of an earlier split."""
+    """Return warnings about recordings (name, digest, samples) that sound like one of an earlier split."""
     outlines = {
         split: _outlines(samples for *_, samples in recordings)
         for split, recordings in splits.items()

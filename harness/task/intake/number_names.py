@@ -13,9 +13,9 @@ _PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?")
 
 
 def number_readings(label: str) -> list[str]:
-    """What a label in lower case says as a number, with its unit, the likelier first; it says none where this is empty.
+    """Return the numbers that a label in lower case may mean, with unit, the likelier first; empty if it means none.
 
-    Of `1,000` these are a thousand and one, of `1.000` one and a thousand.
+    For `1,000` these are a thousand and one, for `1.000` one and a thousand.
     """
     text = _DASHES.sub("-", "".join(map(_digit, label))).replace("\u2044", "/")
     found = _WITH_UNIT.fullmatch(text)

@@ -103,8 +103,8 @@ _MISSING = (*(-(10**n - 1.0) for n in range(1, 6)), *(10**n - 1.0 for n in range
 def odd_numbers(
     name: str, cells: Sequence[object], labels: Sequence[str], comma: bool, *, settled: bool = False
 ) -> list[str]:
-    """What is told of numbers: how commas and points are read, and one that stands far from all others, as where
-    a number is missing. With `comma`, another separator than commas parts the columns; `settled` is the decimal point.
+    """Return warnings about numbers: how commas and points are read, and a number far from all others, as is written
+    for a missing one. With `comma`, another separator than commas parts the columns; `settled` is the decimal point.
     """
     told = []
     if settled:

@@ -27,7 +27,7 @@ _SPECIAL = re.compile(
 
 
 def of_no_language(texts: Mapping[str, Sequence[str]]) -> list[str]:
-    """What is told of columns, by name, whose texts are all different and are names of files, or ids."""
+    """Return warnings about columns, by name, whose texts all differ and are file names or ids."""
     told = []
     for column, mine in texts.items():
         if len(mine) < _FEWEST or len(set(mine)) < len(mine):
@@ -41,7 +41,7 @@ def of_no_language(texts: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def identical(texts: Mapping[str, tuple[str, str]], columns: Sequence[str]) -> list[str]:
-    """What is told of rows, by name, whose two texts are one."""
+    """Return warnings about rows, by name, whose two texts are identical."""
     rows = [row for row, (first, second) in texts.items() if " ".join(first.split()) == " ".join(second.split())]
     if not rows:
         return []
@@ -49,8 +49,8 @@ def identical(texts: Mapping[str, tuple[str, str]], columns: Sequence[str]) -> l
 
 
 def naming_labels(rows: Sequence[tuple[str, str]]) -> list[str]:
-    """What is told of texts and their classes where nearly every text has the name of its own class in it, and few that
-    of another.
+    """Return warnings about texts and their classes if nearly every text has the name of its own class in it, and few
+    that of another.
     """
     names = sorted({label for _, label in rows})
     if len(names) < 2 or len(rows) < _FEWEST:
@@ -69,7 +69,7 @@ def naming_labels(rows: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def of_templates(texts: Mapping[str, str]) -> list[str]:
-    """What is told of conversations, by their rows, in whose words the signs of a chat template stand."""
+    """Return warnings about conversations, by their rows, whose words contain the markers of a chat template."""
     found = {row: said[0] for row, text in texts.items() if (said := _SPECIAL.search(text)) is not None}
     if not found:
         return []

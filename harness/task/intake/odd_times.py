@@ -16,9 +16,9 @@ _EPOCH = 1e8  # seconds since 1970 of 1973; times that are meant are later
 
 
 def odd_times(column: str, parts: Iterable[pd.Series], time_format: str | None) -> list[str]:
-    """What is told of rows of all `parts` whose time is such a date, or one of 2090 or later, or 0 or -1 where others
-    are seconds since 1970: where they are farther from all others than those are apart, or more than twice as many as
-    of any other time.
+    """Return warnings about rows of all `parts` whose time is such a date, or one of 2090 or later, or 0 or -1 where
+    others are seconds since 1970: if they are farther from all others than those are apart, or more than twice as many
+    as of any other time.
     """
     cells = pd.concat(list(parts))
     values = pd.Series(moments("", column, cells, time_format).values, index=cells.index, dtype=float)

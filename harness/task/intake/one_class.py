@@ -26,7 +26,7 @@ _ACCENTED = 4  # letters of a name that another may be with accents: of fewer ea
 
 
 def told_as_one(names: Collection[str], normalise: bool | None = None) -> list[str]:
-    """What is told of names that may be of one class, unless `normalise` is false, which takes them as they are."""
+    """Return warnings about names that may be of one class, unless `normalise` is false, which keeps them."""
     pairs = [] if normalise is False else may_be_one(names)
     if not pairs:
         return []

@@ -11,7 +11,7 @@ _FAR = 50  # interquartile ranges from the median: of 10,000 normal numbers none
 
 
 def outliers(name: str, numbers: Mapping[object, float]) -> list[str]:
-    """What is told of numbers, by row, that are so far from all others that one outweighs them in an error."""
+    """Return warnings about numbers, by row, so far from all others that one outweighs them in an error."""
     if len(set(numbers.values())) < 3:
         return []
     found = sorted(numbers.values())
@@ -27,8 +27,9 @@ def outliers(name: str, numbers: Mapping[object, float]) -> list[str]:
 
 
 def missing_numbers(name: str, numbers: Mapping[object, float]) -> list[str]:
-    """What is told of a number that is often written where none is known: outside what all others span, and farther
-    from them than they are apart, or more than twice as many as of each that is near, as -1 of others from 0 on.
+    """Return warnings about a number that often stands for a missing value: outside the range of all others, and
+    farther from them than they are apart, or more than twice as many as of each that is near, as -1 of others from 0
+    on.
     """
     counts = Counter(numbers.values())
     for code in filter(counts.__contains__, _MISSING):

@@ -12,9 +12,9 @@ Sides = Mapping[str, Sequence[str]]
 
 
 def shared_sides(splits: Mapping[str, Sides], columns: Mapping[str, str], *, grouped: bool) -> list[str]:
-    """What is told of splits; `columns` are the names of both sides, and rows are `grouped` where that is asked for.
+    """Return warnings about shared texts of splits; `columns` are the names of both sides, rows may be `grouped`.
 
-    Not of sides that are no texts of their own, but terms or a few topics, each in many rows.
+    There are none about sides that are terms or a few topics, each in many rows.
     """
     told = []
     hint = "" if grouped else " (task.group keeps such rows together)"

@@ -163,8 +163,8 @@ def _start(cell: object) -> int | None:
 
 
 def place_of(context: str, answer: Quoted) -> int:
-    """Where an answer begins. Raises ValueError, which says where it does stand, where it does not stand at its start,
-    or has none and stands in several places, or only inside words.
+    """Return the position of an answer. Raises ValueError, with its positions, if it is not at its given start, or has
+    none and occurs several times, or only inside words.
     """
     places = _candidates(context, answer)
     if answer.offset in places:
@@ -186,7 +186,9 @@ def place_of(context: str, answer: Quoted) -> int:
 
 
 def nearest_place(context: str, answer: Quoted) -> int | None:
-    """Where an answer stands nearest to its start, the first place where it has none; None where it stands nowhere."""
+    """Return the occurrence of an answer nearest to its start, the first if it has none; None if there is no
+    occurrence.
+    """
     places = _candidates(context, answer)
     return min(places, key=lambda place: abs(place - (answer.offset or 0))) if places else None
 
@@ -200,7 +202,7 @@ def _candidates(context: str, answer: Quoted) -> Sequence[int]:
 
 
 def in_word(context: str, at: int) -> bool:
-    """Whether one word has the characters before and behind a place."""
+    """Return whether a position is inside a word."""
     return 0 < at < len(context) and _of_word(context[at - 1]) and _of_word(context[at])
 
 

@@ -66,7 +66,7 @@ def read_recording(path: Path, rate: int, mix: bool) -> DecodedAudio:
 
 
 def recording_at(folder: Path, name: str) -> Path:
-    """Where a file is that a table in `folder` names. Raises ValueError for two files that are meant."""
+    """Return the file that a table in `folder` names. Raises ValueError if two files match."""
     if "*" in name:
         return file_at(folder, name, _SUFFIXES)
     places = [folder / inner / f"{name}{suffix}" for inner in _BESIDE for suffix in _SUFFIXES]

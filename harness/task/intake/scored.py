@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """What is scored: the `classes` of a head, none where nothing names them. Where all rows are scored together, as
+    """The scope of scoring: the `classes` of a head, none if they have no names. If all rows are scored together, as
     `whole`, nothing is cut: the splits that are not given, which are noted in `uncut`, have all rows of training.
     """
 
@@ -32,12 +32,12 @@ def read_to_score(classes: Sequence[str], whole: bool = False) -> Iterator[Score
 
 
 def scored_alone() -> bool:
-    """Whether nothing is learned from what is read."""
+    """Return whether the data is read for scoring only, without training."""
     return _SCORED.get() is not None
 
 
 def left_uncut(splits: Iterable[str]) -> bool:
-    """Whether these splits are not cut off training, but have all of its rows."""
+    """Return whether these splits are not cut off training, but have all of its rows."""
     scored = _SCORED.get()
     if scored is None or not scored.whole:
         return False

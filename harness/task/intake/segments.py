@@ -27,7 +27,7 @@ _WITH_SIDES = [
 
 @dataclasses.dataclass(frozen=True)
 class FileParts:
-    """What a row may be of a file: `columns` finds those that say which `part` of a `whole` it is."""
+    """The parts of a file that a row may be: `columns` finds the columns that say which `part` of a `whole` it is."""
 
     whole: str
     part: str
@@ -35,7 +35,7 @@ class FileParts:
 
 
 def of_parts(parts: FileParts, where: str, table: Table, digests: Iterable[str], *, settled: bool) -> list[str]:
-    """What is told of columns of parts, `digests` being of rows' files; nothing where all are the whole file.
+    """Return warnings about columns of parts, `digests` being of rows' files; empty if each is the whole file.
 
     Raises ConfigError, unless it is `settled`, where rows are parts of one file: each would be the whole of it.
     """

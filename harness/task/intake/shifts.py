@@ -10,7 +10,7 @@ _FEW = 5
 
 
 def shifts(answer: str, name: str, given: Mapping[str, Sequence[Hashable]]) -> list[str]:
-    """What is told of the splits that are given, by the kind of their answers, which are called `name`."""
+    """Return warnings about the given splits, by the kind of their answers, which are called `name`."""
     given = {split: found for split, found in given.items() if found}
     if "train" not in given:
         return []
@@ -24,8 +24,8 @@ def shifts(answer: str, name: str, given: Mapping[str, Sequence[Hashable]]) -> l
 
 
 def shifted_labels(trained: Sequence[str], held: Mapping[str, Sequence[str]]) -> list[str]:
-    """What is told of held-out labels that are whole numbers and lack the first of training's, as if they were counted
-    from one there, or the last. By chance so many rows would hardly lack it.
+    """Return warnings about held-out labels that are whole numbers and lack the first of training's, as if they were
+    counted from one there, or the last. By chance so many rows would hardly lack it.
     """
     shares = Counter(trained)
     if not all(label.isdecimal() for label in shares):

@@ -63,18 +63,18 @@ def refuse_shared(where: str, splits: Mapping[str, Sequence[R]]) -> None:
 
 
 def copies(splits: Mapping[str, Sequence[R]]) -> dict[str, int]:
-    """How many recordings of each split are copies of others, where there are any."""
+    """Count the recordings of each split that are copies of others, if there are any."""
     return near_counts({split: [each.digest for each in part] for split, part in splits.items()})
 
 
 def near_copies(splits: Mapping[str, Sequence[R]], rate: int) -> list[str]:
-    """What is told of recordings at a `rate` that sound like one of an earlier split."""
+    """Return warnings about recordings at a `rate` that sound like one of an earlier split."""
     heard = {split: [(each.name, each.digest, each.heard.samples) for each in part] for split, part in splits.items()}
     return near_recordings(heard, rate)
 
 
 def brought(recordings: Iterable[DecodedAudio], rate: int) -> dict[str, str]:
-    """How many recordings were of another rate, of several channels, or clipped."""
+    """Count the recordings that had another rate, had several channels, or were clipped."""
     found: Counter[str] = Counter()
     for heard in recordings:
         found.update([f"of {heard.rate} samples a second"] if heard.rate != rate else [])

@@ -70,8 +70,8 @@ def by_column(given: Mapping[str, tuple[str, Table]], column: str | None, gaps: 
 
 
 def numbered_splits(given: Mapping[str, tuple[str, Table]], column: str | None, read: Collection[str]) -> list[str]:
-    """What is told of columns of training's table that nothing settles, are not `read`, and may say of splits: by
-    numbers, by yes and no in one that is called train, or by names most of which are of training.
+    """Return warnings about columns of training's table that no setting names, that are not `read`, and that may define
+    splits: by numbers, by yes and no in one that is called train, or by names most of which are of training.
     """
     if column is not None or "train" not in given:
         return []
@@ -89,7 +89,7 @@ def numbered_splits(given: Mapping[str, tuple[str, Table]], column: str | None, 
 
 
 def untimed(given: Collection[str], time: str | None) -> list[str]:
-    """What is told of a column of times by which nothing is cut, since all splits are given."""
+    """Return warnings about a column of times that cuts nothing, since all splits are given."""
     if time is None or not set(SPLITS).issubset(given):
         return []
     return [f"task.time={time} is passed over: all splits are given, and none is cut"]

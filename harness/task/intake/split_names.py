@@ -30,7 +30,7 @@ def named_split(cell: object) -> str | None:
 
 
 def is_plain(cell: str) -> bool:
-    """Whether a cell can only be the split that is found for it, as val or dev, and not eval or trial."""
+    """Return whether a cell can only mean the split that is found for it, as val or dev, unlike eval or trial."""
     return cell.strip().casefold() in _PLAIN
 
 
@@ -41,26 +41,26 @@ def decided_about(column: str) -> str | None:
 
 
 def may_decide(column: str, cells: Iterable[object]) -> bool:
-    """Whether a column of yes and no is called train, or test, alone; it may be a vehicle, or an examination."""
+    """Return whether a column of yes and no is named train or test, alone; it may be a vehicle, or an examination."""
     said = {decision(str(cell)) for cell in cells if not is_gap(cell)}
     return split_named(column) is not None and said == {True, False}
 
 
 def names_training(cells: Iterable[object]) -> bool:
-    """Whether a half or more of a column's cells are one name for training, and the others one or two names."""
+    """Return whether a half or more of a column's cells are one name for training, and the others one or two names."""
     counts = Counter(cell for cell in cells if isinstance(cell, str) and not is_gap(cell))
     named = [cell for cell in counts if named_split(cell) == "train"]
     return len(named) == 1 and 1 < len(counts) <= len(SPLITS) and 2 * counts[named[0]] >= counts.total()
 
 
 def decision(cell: str) -> bool | None:
-    """Whether a cell says yes or no; None where it says neither."""
+    """Return whether a cell means yes or no; None if it means neither."""
     word = cell.strip().casefold().removesuffix(".0")
     return True if word in _TRUE else False if word in _FALSE else None
 
 
 def may_number_splits(column: str, cells: Iterable[object]) -> bool:
-    """Whether a column that is called split, fold or set has few codes that repeat, as 0 or fold2; split any words."""
+    """Return whether a column named split, fold or set has few repeating codes, as 0 or fold2; split any words."""
     called = _CALLED.fullmatch(column.strip().casefold())
     if called is None:
         return False
@@ -70,7 +70,7 @@ def may_number_splits(column: str, cells: Iterable[object]) -> bool:
 
 
 def may_name_splits(column: str, cells: Iterable[object]) -> bool:
-    """Whether a column could say which split rows are in, judged by its name and some of its cells."""
+    """Return whether a column could hold the rows' splits, judged by its name and some of its cells."""
     said = [cell for cell in cells if not is_gap(cell)]
     named = decided_about(column) is not None or split_named(column) is not None
     called = _CALLED.fullmatch(column.strip().casefold()) is not None

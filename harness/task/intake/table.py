@@ -79,7 +79,7 @@ class Table:
         return ""
 
     def first_row(self, key: str) -> str:
-        """What ends an error's line on a column that is not there, where the header may be a row."""
+        """Return the end of an error message on a missing column, for a header that may be a row."""
         names = list(map(str, self.frame.columns))
         if self.path.suffix.lower() not in DELIMITED or not any(map(self._is_cell, range(len(names)))):
             return ""
@@ -163,7 +163,7 @@ def tables_beside(folder: Path) -> list[str]:
 
 
 def not_read(tables: Sequence[str], reader: str) -> list[str]:
-    """What is told of tables beside the folders of classes, and which task reads such a table."""
+    """Return warnings about tables beside the folders of classes, and which task reads such a table."""
     return [f"{listed(tables)} is not read: classes are folders; task={reader} reads a table"] if tables else []
 
 

@@ -11,7 +11,7 @@ from harness.task.intake.odd_times import odd_times
 
 
 class Timed(Protocol):
-    """What says by which column splits are cut, and how its times are written."""
+    """The settings of the column by whose times splits are cut, and of their format."""
 
     @property
     def time(self) -> str | None: ...

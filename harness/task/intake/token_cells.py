@@ -46,7 +46,7 @@ def with_lists(
 
 
 def is_text(cell: object) -> TypeGuard[str]:
-    """Whether a cell is a text, and no list that is written as one."""
+    """Return whether a cell is a text and not a list written as one."""
     return isinstance(cell, str) and not cell.lstrip().startswith("[")
 
 

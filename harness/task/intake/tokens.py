@@ -34,8 +34,8 @@ class TokenLine:
 
 
 def has_lines(path: Path, names: Collection[str]) -> bool:
-    """Whether a file has a token a line: by its suffix, or as a .tsv with blank lines, and no column of these `names`
-    in its first line, as that of BC5CDR.
+    """Return whether a file has a token a line: by its suffix, or as a .tsv with blank lines, and no column of these
+    `names` in its first line, as that of BC5CDR.
     """
     if path.suffix.lower() != ".tsv" or path_problem(path, "file"):
         return path.suffix.lower() in LINES

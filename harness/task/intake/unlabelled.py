@@ -49,7 +49,7 @@ def unlabelled_rows(
 def often_none(
     labels: Sequence[str], *, policy: str = "refuse", classes: int | None = None, declared: Collection[str] = ()
 ) -> list[str]:
-    """What is told of classes that often stand for none, unless it is settled."""
+    """Return warnings about classes that often stand for none, unless a setting decides it."""
     counts, odd = Counter(labels), _unsettled(labels, policy, classes, declared)
     if _is_scale(counts):
         odd -= _as_frequent(labels, odd, share=0.5)
@@ -65,7 +65,7 @@ def _unsettled(labels: Sequence[str], policy: str, classes: int | None, declared
 
 
 def is_marked(name: str) -> bool:
-    """Whether a name is marked as no class, as Speech Commands' _background_noise_ is."""
+    """Return whether a name is marked as no class, as Speech Commands' _background_noise_ is."""
     return len(name) > 2 and name.startswith("_") and name.endswith("_")
 
 

@@ -1,4 +1,4 @@
-"""What stands in transcripts and is not said: marks of those who wrote them, times of subtitles, names of files."""
+"""Unspoken text in transcripts: annotators' marks, times of subtitles, names of files."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,8 +15,8 @@ _OTHER = re.compile(r"\{[^{}]+\}|\*\*+|[♪♫|]|\d\d:\d\d(?::\d\d)?[.,]\d{3}")
 
 
 def marks(texts: Iterable[str], normalise: str) -> list[str]:
-    """What is told of marks in transcripts where these are compared: of those in brackets, which Whisper's own rules
-    leave out, not where `normalise` is english.
+    """Return warnings about marks in transcripts that are compared: of those in brackets, which Whisper's own rules
+    leave out, not if `normalise` is english.
     """
     brackets = [] if normalise == "english" else [_BRACKETED]
     found = [mine for text in texts if (mine := [mark for kind in (*brackets, _OTHER) for mark in kind.findall(text)])]

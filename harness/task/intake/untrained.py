@@ -27,7 +27,7 @@ def _each(cell: Hashable) -> tuple[str, ...]:
 
 
 def untrained(there: Iterable[tuple[object, str]], trained: Collection[str], unit: str) -> str:
-    """What is wrong with labels that training has not, each beside the row, or file, that has it; empty where none is.
+    """Return an error for labels that are missing in training, each with its row or file; empty if there are none.
 
     `unit` is what a label is of: rows, images, recordings.
     """

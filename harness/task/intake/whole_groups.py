@@ -18,11 +18,11 @@ Split = Mapping[int, int]
 
 
 class Uncut(Exception):
-    """What is said where no cut of whole groups can be learned from and scored."""
+    """The message when no cut of whole groups can be learned from and scored."""
 
 
 def learnable(labels: Sequence[Hashable], parts: SplitRows) -> bool:
-    """Whether a cut has rows in every split, all classes in training, and several in what is held out."""
+    """Return whether a cut has rows in every split, all classes in training, and several in what is held out."""
     classes = {split: {labels[place] for place in places.tolist()} for split, places in parts.items()}
     least = min(2, len(set(labels)))
     return classes["train"] == set(labels) and all(len(found) >= least for found in classes.values())

@@ -1,4 +1,4 @@
-"""Which column of a file of a token a line has the words: the first, or one behind numbers and names of documents."""
+"""The detection of the word column in a file of one token a line: the first, or one after numbers and documents."""
 
 import re
 from collections.abc import Sequence
