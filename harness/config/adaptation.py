@@ -1,4 +1,4 @@
-"""What every kind of `lora` answers of its own configuration."""
+"""The interface of every kind of `lora` configuration."""
 
 import dataclasses
 import json
@@ -24,17 +24,17 @@ class Adaptation:
 
     @property
     def trains_whole_base(self) -> bool:
-        """Whether all of the base is trained."""
+        """True if all of the base is trained."""
         return False
 
     @property
     def trains_base_weights(self) -> bool:
-        """Whether weights of the base itself are trained, all or some."""
+        """True if weights of the base itself are trained, all or some."""
         return False
 
     @property
     def trains_head_alone(self) -> bool:
-        """Whether nothing of the base is trained, nor anything beside it."""
+        """True if only the head is trained, with nothing in or beside the base."""
         return False
 
     @property
@@ -44,7 +44,7 @@ class Adaptation:
 
     @property
     def takes_rows_of_all_tasks(self) -> bool:
-        """Whether a row may be of all tasks at once."""
+        """True if a row may belong to all tasks at once."""
         return True
 
     @property
@@ -59,7 +59,7 @@ class Adaptation:
 
     @property
     def starts_as_base(self) -> bool:
-        """Whether the adapted network computes, before training, what the base does; false where that is not known."""
+        """True if the adapted network computes the same as the base before training; false if that is not known."""
         return not self.guests
 
     def mistakes(self, task: str, is_mixture: bool) -> list[str]:
@@ -75,11 +75,11 @@ class Adaptation:
         yield from ()
 
     def spread_mistakes(self, where: str) -> list[str]:
-        """What it cannot do where the weights are spread over devices."""
+        """Return errors for weights that are spread over devices."""
         return [f"{where}: lora={self.name} is not known to work there; lora=lora, or trainer.strategy=ddp"]
 
     def quantization_mistakes(self, where: str) -> list[str]:
-        """What it cannot do beside weights that are held in few bits."""
+        """Return errors for weights that are held in few bits."""
         return [f"{where}: lora={self.name} is not known to work there; lora=lora, or model.quantization=null"]
 
     def as_lora(self, where: str) -> "LoraConfig":

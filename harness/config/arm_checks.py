@@ -1,4 +1,4 @@
-"""What is checked of a study's arms before it is begun: at which points of their spaces, and what is wrong there."""
+"""Checks of a study's arms before it begins: at which points of their spaces, and which errors they have."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ _OF_EVERY_TRIAL = (*_OF_THE_STUDY, "seed", "task", "model", "arguments", *OF_COM
 
 
 def sweep_space_mistakes(sweep: SweepConfig) -> Iterator[str]:
-    """What is wrong with the dimensions of a sweep, each by itself and all arms together."""
+    """Yield the errors in the dimensions of a sweep, each by itself and all arms together."""
     joint = sweep.mode == "joint"
     searched = {"sweep.nuisance": joint_space(sweep) if joint else sweep.nuisance}
     spaces = searched | {f"sweep.baselines.{name}.nuisance": arm.nuisance for name, arm in sweep.baselines.items()}
@@ -46,7 +46,7 @@ def sweep_space_mistakes(sweep: SweepConfig) -> Iterator[str]:
 
 
 def mode_mistakes(sweep: SweepConfig) -> Iterator[str]:
-    """What belongs to the other mode, and a sweep that searches nothing."""
+    """Yield an error for keys of the other mode, and for a sweep that searches nothing."""
     searched = {**sweep.scientific, **sweep.nuisance}
     yield from rank_mistakes(sweep.ranks, sweep.budget, searched, sweep.allocate, sweep.nuisance)
     if sweep.mode == "joint":
@@ -71,7 +71,7 @@ def mode_mistakes(sweep: SweepConfig) -> Iterator[str]:
 
 
 def unused(sweep: SweepConfig) -> Iterator[str]:
-    """What is searched or set and reaches no trial, or not as it was said."""
+    """Yield an error for keys that are searched or set but reach no trial, or with another value."""
     compared = sweep.mode == "compared"
     takers = sweep.scientific or sweep.allocate
     if compared and sweep.nuisance and sweep.baselines and not takers:  # without baselines there is no arm
@@ -95,7 +95,7 @@ def unused(sweep: SweepConfig) -> Iterator[str]:
 
 
 def confirmed_otherwise(sweep: SweepConfig) -> Iterator[str]:
-    """What trials that confirm may not have otherwise than the trials of the search that chose them."""
+    """Yield an error for keys in which confirming trials may not differ from the chosen trials of the search."""
     of_arms = _keys_of_arms(sweep)
     for key in sweep.confirm.set if sweep.confirm else ():
         place = f"sweep.confirm.set.{key}"
@@ -118,7 +118,7 @@ def reference_mistakes(sweep: SweepConfig) -> Iterator[str]:
 
 
 def order_mistakes(sweep: SweepConfig, task: TaskConfig) -> Iterator[str]:
-    """What keeps the trials that confirm from learning the tasks in orders of their own."""
+    """Yield the reasons why confirming trials cannot learn the tasks in orders of their own."""
     if sweep.confirm is None or not sweep.confirm.orders:
         return
     where = "sweep.confirm.orders=true"
@@ -217,12 +217,12 @@ def _named(names: list[str]) -> str:
 
 
 def is_cost(figure: str) -> bool:
-    """Whether a figure is a time or a memory of training, which is measured of a trial that trains by itself."""
+    """Return whether a figure is a time or memory of training, which must be measured on a trial that trains alone."""
     return figure.startswith(("memory", "step_time", "time."))
 
 
 def pack_mistakes(config: Config) -> list[str]:
-    """What a worker that trains several trials at once cannot do."""
+    """Return the errors of a worker that trains several trials at once."""
     pack, sweep = config.launch.pack, config.sweep
     if pack == 1 or config.run not in ("study", "worker"):
         return []

@@ -53,15 +53,15 @@ class Arm:
 
     @property
     def knows_ranks(self) -> bool:
-        """Whether all dimensions are known: those of ranks by group are when the network has been looked at."""
+        """True if all dimensions are known: those of ranks by group are, once the network has been inspected."""
         return self.ranks is None or self.ranks.layers is not None
 
     def seen_by(self, index: int) -> int:
-        """How many of the arm's first trials the proposal of its trial `index` reads."""
+        """Return how many of the arm's first trials the proposal of its trial `index` reads."""
         return index - index % self.bracket if self.bracket else max(0, index - self.lag)
 
     def may_begin(self, index: int, first_open: int) -> bool:
-        """Whether trial `index` may begin once all trials before `first_open` have ended."""
+        """Return whether trial `index` may begin once all trials before `first_open` have ended."""
         return self.hasty or self.seen_by(index) <= first_open
 
     def name_of(self, point: Point) -> str:

@@ -1,4 +1,4 @@
-"""Where the configuration files are, and what a composition error means in one line."""
+"""The location of the configuration files, and one-line explanations of composition errors."""
 
 import argparse
 import re

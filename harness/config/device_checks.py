@@ -1,10 +1,10 @@
-"""What cannot be done on several devices, whether each holds the whole base or a part of it."""
+"""Checks of training on several devices, whether each holds the whole base or a part of it."""
 
 from harness.config.schema import Config
 
 
 def spread_mistakes(config: Config) -> list[str]:
-    """What a base that is spread over devices cannot do."""
+    """Return errors for a base that is spread over devices."""
     if not config.trainer.sharded:
         return []
     where = "trainer.strategy=fsdp"
@@ -20,7 +20,7 @@ def spread_mistakes(config: Config) -> list[str]:
 
 
 def device_mistake(config: Config) -> str:
-    """What keeps several tasks from several devices; nothing where there is one task or one device."""
+    """Return why several tasks cannot train on several devices; empty with one task or one device."""
     task, trainer = config.task, config.trainer
     if trainer.devices == 1 or not task.trains_in_part:
         return ""

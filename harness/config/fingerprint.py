@@ -1,4 +1,4 @@
-"""What makes two trials the same experiment."""
+"""The fingerprint of a trial: the same one means the same experiment."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a guest's module imports from the folders of guests: its results depend on those files, too."""
+"""Files that a guest's module imports from the folders of guests: its results depend on these, too."""
 
 import ast
 import hashlib

@@ -1,4 +1,4 @@
-"""What a configuration may say of Hydra itself, checked before Hydra acts on it.
+"""Checks of Hydra's own settings in a configuration, before Hydra acts on them.
 
 Hydra imports the packages of its search path, and out of its own node it instantiates callbacks, launcher and sweeper,
 builds log handlers and sets environment variables, all before the job begins. A shared file must be able to do none of

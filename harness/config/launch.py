@@ -1,4 +1,4 @@
-"""Where the workers of a study run."""
+"""Launchers of a study's workers."""
 
 from typing import ClassVar, Literal
 
@@ -8,7 +8,7 @@ from harness.config.scalars import CLOSED, Count, Natural, Positive, Text
 
 
 class Launch:
-    """What a way to launch workers answers of itself. `pack` is how many trials a worker trains at once."""
+    """The interface of launchers. `pack` is how many trials a worker trains at once."""
 
     extra: ClassVar[str | None] = None
     """The extra of pyproject.toml that it needs."""
@@ -23,7 +23,7 @@ class Launch:
 
     @property
     def worker_count(self) -> int:
-        """How many workers there are; one where that is yet to be settled."""
+        """The number of workers; one if that is yet to be settled."""
         raise NotImplementedError
 
 

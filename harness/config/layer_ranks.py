@@ -75,7 +75,7 @@ class BudgetConfig:
 
     @property
     def unit(self) -> Budgeted:
-        """What is bounded."""
+        """The unit of the budget."""
         return next(iter(self.given))
 
     @property
@@ -111,7 +111,7 @@ def rank_mistakes(
     allocate: Mapping[Allocation, str | None] | None,
     tuned: Collection[str] = (),
 ) -> Iterator[str]:
-    """What is wrong with ranks by group or allocated, and their budget.
+    """Yield errors in ranks by group or allocated, and in their budget.
 
     `searched` are the keys of the sweep, `tuned` those of them that an allocated arm has, too.
     """

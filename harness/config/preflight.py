@@ -1,5 +1,5 @@
-"""What can be refused before torch is imported: files that are not there, results that cannot be written, layers and
-ranks that the named model does not have, another question under a study's name.
+"""Checks before torch is imported: missing files, results that cannot be written, layers and ranks that the named model
+does not have, another configuration under a study's name.
 """
 
 import json

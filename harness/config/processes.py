@@ -56,7 +56,7 @@ def launched_process_group(config: Config) -> ProcessInfo | None:
 
 
 def trains_remotely(config: Config) -> bool:
-    """Whether this command trains nothing itself and knows nothing of the machines that do."""
+    """Return whether this command trains nothing itself and knows nothing of the machines that do."""
     return config.run == "study" and config.launch.trains_remotely
 
 

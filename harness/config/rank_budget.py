@@ -12,7 +12,8 @@ from harness.config.arms import Point
 
 @dataclasses.dataclass(frozen=True)
 class RankCosts:
-    """What ranks of groups cost: `each` of them, `present` whatever the rank if it is above 0, and `fixed` in any case.
+    """The costs of ranks of groups: `each` for a unit of rank, `present` if the rank is above 0, and `fixed` in any
+    case.
 
     DoRA's magnitudes are present where there is a rank at all.
     """
@@ -22,17 +23,17 @@ class RankCosts:
     fixed: int = 0
 
     def of(self, key: str, rank: int) -> int:
-        """What a group costs at a rank."""
+        """Return the cost of a group at a rank."""
         return self.each[key] * rank + (self.present.get(key, 0) if rank else 0)
 
     def used(self, ranks: Mapping[str, int]) -> int:
-        """What the ranks of all groups cost, and what is fixed."""
+        """Return the total cost of the ranks of all groups, with the fixed cost."""
         return self.fixed + sum(self.of(key, int(ranks[key])) for key in self.each)
 
 
 @dataclasses.dataclass(frozen=True)
 class RankBudget:
-    """What each rank of a group costs, the ranks that it may have, and the most that all may cost together.
+    """A budget: the cost of a unit of each group's rank, the allowed ranks, and the most that all may cost together.
 
     `limits` are the highest ranks of groups that may not have `high`. `present` and `fixed` as in `RankCosts`.
     """
@@ -46,7 +47,7 @@ class RankBudget:
     present: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def used(self, point: Point) -> int:
-        """What the ranks of a point cost, and what is fixed."""
+        """Return the total cost of a point's ranks, with the fixed cost."""
         return RankCosts(self.costs, self.present, self.fixed).used(point)
 
     def project(self, point: Point) -> Point:

@@ -1,4 +1,4 @@
-"""Which configuration class a `reader` or a `kind` names: every module of a package adds its own classes."""
+"""The registry of configuration classes by `reader` or `kind`: every module of a package adds its own."""
 
 import dataclasses
 import importlib

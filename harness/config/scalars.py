@@ -1,4 +1,4 @@
-"""What the values of a configuration may be, and the address of an asset."""
+"""The value types of a configuration, and the address of an asset."""
 
 import re
 from typing import Annotated
@@ -43,7 +43,7 @@ HeldOut = Annotated[float, Strict(), Field(gt=0, le=0.4)]
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class AssetConfig:
-    """Where a file or folder comes from, and the SHA-256 that proves it.
+    """The origin of a file or folder, and the SHA-256 that verifies it.
 
     `sha256` is the digest of the whole (a package archive, a file), or one digest for each file of a hub repository;
     null for a hub file means: the digest that the hub declares for the pinned revision.

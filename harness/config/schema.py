@@ -57,7 +57,7 @@ class OptimizerConfig:
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class TrainerConfig:
-    """How long, in what batches, and on what a trial runs.
+    """The training of a trial: its length, batches and device.
 
     A step has `accumulate` batches of `batch_size` rows on each device, one after another: the same step as one of so
     many rows, with the memory of `batch_size`. With `batch_tokens` the rows of a step, and of a batch of evaluation,
@@ -104,7 +104,7 @@ class TrainerConfig:
 
     @property
     def sharded(self) -> bool:
-        """Whether the devices share out the weights between them (FSDP)."""
+        """True if the devices share out the weights between them (FSDP)."""
         return self.strategy == "fsdp"
 
     @property
@@ -155,7 +155,7 @@ class ExtraArmConfig:
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class ConfirmConfig:
-    """What is trained again after the search with fresh seeds: the `top` arms on validation, and every baseline.
+    """The trials after the search with fresh seeds: the `top` arms on validation, and every baseline.
 
     `margin` is the difference, in units of the score, that is too small to matter. `set` are dotted keys that these
     trials have otherwise, such as a longer training. `orders`: with each seed the tasks are learned in another order.
@@ -172,7 +172,7 @@ class ConfirmConfig:
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class SweepConfig:
-    """What is searched: scientific values are compared, nuisance values are tuned for each of them alike.
+    """The search: scientific values are compared, nuisance values are tuned for each of them alike.
 
     In the mode `joint` all are dimensions of one space; `trials` are those of that space, and `baseline_trials` those
     of each baseline, null: as many.

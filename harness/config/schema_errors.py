@@ -1,4 +1,4 @@
-"""What does not fit the schema, in words; and the keys that the schema knows."""
+"""Errors of the schema in words, and the keys that the schema knows."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ _WAYS = {
 
 
 def schema_mistake(tree: Mapping[str, Any], item: Any) -> str:
-    """What an error of the schema says in one line: the key, its value and the rule."""
+    """Describe an error of the schema in one line: the key, its value and the rule."""
     path: list[str] = []
     node: Any = tree
     for part in item["loc"]:  # pydantic names the union's branch too; only real keys lead on

@@ -40,7 +40,7 @@ class Range:
 
     @property
     def kind(self) -> str:
-        """What dimensions of one key have in common in all arms, as Optuna asks of one study."""
+        """The type that dimensions of one key share in all arms, as Optuna requires of one study."""
         return f"{'log ' if self.log else ''}{'integer' if self.integer else 'float'}"
 
     @property
@@ -66,7 +66,7 @@ class Range:
         return f"range [{self.low:g}, {self.high:g}]"
 
     def mistakes(self) -> list[str]:
-        """What is wrong with the range; one line at most."""
+        """Return the errors in the range; one line at most."""
         shown, whole = f"[{self.low:g}, {self.high:g}]", (self.low, self.high, self.step or 1.0)
         if not math.isfinite(self.low) or not self.low < self.high:
             return [f"{shown}: low must be below high"]
@@ -81,7 +81,7 @@ class Range:
         return []
 
     def holds(self, value: Any) -> bool:
-        """Whether the range has this value."""
+        """Return whether the range has this value."""
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and self.low <= value <= self.high and (self.spacing is None or self.rounded(value) == value)
 
@@ -225,7 +225,7 @@ def applied(space: Space, point: Point) -> Point:
 
 
 def exists(dimension: Range | Choice, point: Point) -> bool:
-    """Whether the dimension's condition holds where the others have the values of `point`."""
+    """Return whether the dimension's condition holds if the others have the values of `point`."""
     conditions = (dimension.when or {}).items()
     return all(key in point and point[key] in _wanted(values) for key, values in conditions)
 
@@ -280,7 +280,7 @@ def where(space: Space, key: str) -> Point:
 
 
 def space_mistakes(space: Space, given: Mapping[str, Sequence[Any]]) -> Iterator[str]:
-    """What is wrong with a space: a line for each mistake, which begins with the key.
+    """Yield the errors in a space: a line for each, which begins with the key.
 
     `given` are the values that arms set of other keys.
     """

@@ -19,7 +19,7 @@ class TargetLayers:
 
 @dataclasses.dataclass(frozen=True)
 class VisionArchitecture:
-    """What is known of a network before it is built.
+    """The facts about a network before it is built.
 
     `children` are those of the network itself, `patch` the pixels a side of its patches, None where it has no table of
     positions.

@@ -1,4 +1,4 @@
-"""What the configuration of a model answers before torch is imported."""
+"""The interface of a model's configuration before torch is imported."""
 
 import dataclasses
 from pathlib import Path
@@ -21,7 +21,8 @@ _NOT_IN_FINGERPRINT = ("weights", "name", "tokenizer", "made_by", "attention")
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """How a model wants texts: its tokenizer (a file, or a folder of Marian's three) and the ids it sets around them.
+    """The text format of a model: its tokenizer (a file, or a folder of Marian's three) and the ids it sets around
+    texts.
 
     `tokenizer` None: one of `vocabulary` tokens is learned from the training split, `first` and `last` being special
     tokens at the lowest and the highest ids. `decoder_start` is what a decoder starts from, None for a model that reads
@@ -91,7 +92,7 @@ class ModelConfig:
 
     @property
     def quantized(self) -> Literal["int8", "nf4", "nf4-double"] | None:
-        """How its frozen linear layers are held, where that is not as floats."""
+        """The storage type of its frozen linear layers, if not floats."""
         return None
 
     @property
@@ -131,12 +132,12 @@ class ModelConfig:
 
     @property
     def attends(self) -> str | None:
-        """How attention is computed: auto, sdpa or eager; None where the base offers no choice."""
+        """The attention setting: auto, sdpa or eager; None if the base offers no choice."""
         return None
 
     @property
     def one_sequence(self) -> bool:
-        """Whether source and target share its positions."""
+        """True if source and target share its positions."""
         return False
 
     @property
@@ -149,25 +150,25 @@ class ModelConfig:
 
     @property
     def children(self) -> tuple[str, ...]:
-        """What a target without a dot may name beside these: children of the network itself."""
+        """Children of the network itself that a target without a dot may name, too."""
         return ()
 
     def mistakes(self) -> list[str]:
-        """What is at odds within the model."""
+        """Return the errors within the model's configuration."""
         return []
 
     def adapter_mistakes(self, lora: Adaptation) -> list[str]:
-        """What is at odds with the way of adaptation."""
+        """Return errors in combining it with the method of adaptation."""
         return []
 
     def length_mistakes(self, max_length: int) -> list[str]:
-        """What is at odds with a task's texts of so many tokens."""
+        """Return errors for texts of this many tokens."""
         if self.longest is None or max_length <= self.longest:
             return []
         return [f"task.max_length={max_length}: model={self.name} has {self.longest} positions"]
 
     def seq2seq_mistakes(self, max_source: int, max_target: int) -> list[str]:
-        """What is at odds with a task's source and target texts of so many tokens."""
+        """Return errors for source and target texts of this many tokens."""
         longest = max_source + max_target if self.one_sequence else max(max_source, max_target)
         if self.longest is None or longest <= self.longest:
             return []
@@ -175,11 +176,11 @@ class ModelConfig:
         return [f"{lengths}: model={self.name} has {self.longest} positions"]
 
     def token_mistakes(self, task: str, what: str) -> list[str]:
-        """What is at odds with a task that asks every token; `what` says what it does with them."""
+        """Return errors for a task that reads every token's features; `what` says what it does with them."""
         return []
 
     def image_mistakes(self, task: str, size: int) -> list[str]:
-        """What is at odds with a task's images of `size` pixels a side."""
+        """Return errors for images of `size` pixels a side."""
         return []
 
     @property
@@ -188,7 +189,7 @@ class ModelConfig:
         return None
 
     def probe_mistakes(self, probe: ProbeConfig) -> list[str]:
-        """What is at odds with a probe for forgetting: it hides tokens of a text encoder, or asks for the next one."""
+        """Return errors for a probe for forgetting: it hides tokens of a text encoder, or predicts the next one."""
         if probe.hides_tokens:
             return [f"probe={probe.name}: it hides tokens of an encoder; model={self.name} is none of text"]
         if not self.one_sequence:

@@ -44,7 +44,7 @@ class DenseModelConfig(ModelConfig):
 
     @property
     def stages(self) -> int:
-        """How many stages the decoders read."""
+        """The number of stages that the decoders read."""
         return len(self.shape.depths) if self.shape is not None else 4
 
     def mistakes(self) -> list[str]:

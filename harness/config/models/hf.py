@@ -74,12 +74,12 @@ class HfModelConfig(QuantizableConfig):
 
     @property
     def is_one_file(self) -> bool:
-        """Whether the address is a file that has to be converted, in place of a folder as transformers writes it."""
+        """True if the address is a file that has to be converted, and not a folder in transformers' format."""
         return self.needs_gguf or (self.address is not None and _CTRANSLATE2.search(self.address) is not None)
 
     @property
     def needs_gguf(self) -> bool:
-        """Whether it is a GGUF file, which transformers reads with a package of its own."""
+        """True if it is a GGUF file, which transformers reads with another package."""
         return self.address is not None and _GGUF.search(self.address) is not None
 
     @property
@@ -92,7 +92,7 @@ class HfModelConfig(QuantizableConfig):
 
     @property
     def takes(self) -> None:
-        """What its config.json says, once it is read."""
+        """The tasks that its config.json supports, known once it is read."""
         return None
 
     @property
@@ -156,7 +156,7 @@ class HfModelConfig(QuantizableConfig):
         return [f"model.accept_licence=false: {rule}; read them, and set model.accept_licence=true if you agree"]
 
     def hashed(self) -> dict[str, Any]:
-        """Where it lies is not in the fingerprint; the digest of its files is."""
+        """Return the hashed fields: the digest of its files, and not their path, is in the fingerprint."""
         tree = super().hashed()
         for key in ("address", "sha256", "parts", "terms", "accept_licence"):
             del tree[key]

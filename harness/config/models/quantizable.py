@@ -1,4 +1,4 @@
-"""What the configuration of a base that is built of linear layers says of their bits."""
+"""Settings for the bits of a base that is built of linear layers."""
 
 from dataclasses import field
 from typing import Any, Literal

@@ -54,7 +54,7 @@ class TimmModelConfig(QuantizableConfig):
         return [line.replace("model.weights.address", "model.address") for line in super().missing_files()]
 
     def hashed(self) -> dict[str, Any]:
-        """Where its weights lie is not in the fingerprint; their digest is."""
+        """Return the hashed fields: the digest of its weights, and not their path, is in the fingerprint."""
         tree = super().hashed()
         del tree["address"], tree["sha256"]
         return tree

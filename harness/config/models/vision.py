@@ -31,7 +31,7 @@ class VisionModelConfig(ModelConfig):
 
     @property
     def known(self) -> VisionArchitecture:
-        """What is known of the network before it is built."""
+        """The facts about the network before it is built."""
         return VISION_ARCHITECTURES[self.architecture]
 
     @property

@@ -1,4 +1,4 @@
-"""What several tasks together are held against: the score of each by itself."""
+"""Single-task scores, with which several tasks together are compared."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -7,12 +7,12 @@ from harness.config.tree import nearest
 
 
 def objectives_beside(alone: Mapping[str, float] | None) -> tuple[str, ...]:
-    """What several tasks can be searched by: also by what they gain, where there are scores of each by itself."""
+    """Return the objectives for several tasks: also their joint gain, if there are single-task scores."""
     return ("score", "loss") if alone is None else ("score", "loss", "delta_m")
 
 
 def alone_mistakes(alone: Mapping[str, float] | None, known: Collection[str], chosen: Collection[str]) -> list[str]:
-    """What keeps scores of single tasks from being what those together are held against."""
+    """Return the errors in single-task scores as a reference for several tasks together."""
     if alone is None:
         return []
     absent = [name for name in chosen if name not in alone]
@@ -24,7 +24,7 @@ def alone_mistakes(alone: Mapping[str, float] | None, known: Collection[str], ch
 
 
 def unknown_names(key: str, names: list[str] | None, tasks: Collection[str]) -> list[str]:
-    """What is said of names that no task has, with the nearest that one has."""
+    """Return an error for each name of no task, with the nearest valid one."""
     return [
         f"{key}={json.dumps(names)}: no task {name}{nearest(name, tasks)}" for name in names or () if name not in tasks
     ]

@@ -28,7 +28,7 @@ class AudioTableConfig(FileTableConfig):
 
     @property
     def shares(self) -> Mapping[str, float]:
-        """What part of the rows each split gets that is not given."""
+        """The share of rows in each split that is not given."""
         return {"validation": self.validation_share, "test": self.test_share}
 
     @property

@@ -1,4 +1,4 @@
-"""What the configuration of a task answers before any data is read."""
+"""The interface of a task's configuration before any data is read."""
 
 import dataclasses
 import itertools
@@ -150,7 +150,7 @@ class TaskConfig:
 
     @property
     def reads_texts(self) -> bool:
-        """Whether its rows may be texts, whose lengths are in tokens; a guest's may."""
+        """True if its rows may be texts, whose lengths are in tokens; a guest's may."""
         return self.model_kind in ("text", "generator", None)
 
     @property
@@ -160,7 +160,7 @@ class TaskConfig:
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """What the best weights can be chosen by, the usual one first; empty where only the data can tell."""
+        """The measures that can choose the best weights, the usual one first; empty if that depends on the data."""
         return ("accuracy", "loss", *CLASS_MEASURES)
 
     @property
@@ -170,57 +170,57 @@ class TaskConfig:
 
     @property
     def takes_unknown(self) -> bool:
-        """Whether most texts may be unknown to the model's tokenizer."""
+        """True if most texts may be unknown to the model's tokenizer."""
         return False
 
     @property
     def written_rows(self) -> int | None:
-        """For how many held-out rows texts are written; None where the answer is no text."""
+        """The number of held-out rows for which texts are generated; None if the answer is no text."""
         return None
 
     @property
     def answer_taken(self) -> str | None:
-        """What is taken out of texts that are written and compared; None where they are compared as a whole alone."""
+        """The part of generated texts that is compared, too; None if they are compared as a whole only."""
         return None
 
     @property
     def tags_tokens(self) -> bool:
-        """Whether each token of a row has an answer of its own."""
+        """True if each token of a row has an answer of its own."""
         return False
 
     @property
     def marks_answers(self) -> bool:
-        """Whether its answer is a span of a text that is read."""
+        """True if its answer is a span of a text that is read."""
         return False
 
     @property
     def several_labels(self) -> bool:
-        """Whether a row may have more than one label."""
+        """True if a row may have more than one label."""
         return False
 
     @property
     def reads_pairs(self) -> bool:
-        """Whether a row is two texts."""
+        """True if a row is two texts."""
         return False
 
     @property
     def transcribes(self) -> bool:
-        """Whether its answer is what is said in a recording."""
+        """True if its answer is the transcript of a recording."""
         return False
 
     @property
     def holds_chats(self) -> bool:
-        """Whether its rows are conversations to which answers are written."""
+        """True if its rows are conversations to which answers are written."""
         return False
 
     @property
     def offers_options(self) -> bool:
-        """Whether each row has its own options and the answer is the likeliest one."""
+        """True if each row has its own options and the answer is the likeliest one."""
         return False
 
     @property
     def scored_tokens(self) -> str | None:
-        """Which tokens of a text its loss is of, where that is a matter of choice."""
+        """The tokens of a text that its loss covers, if that can be chosen."""
         return None
 
     def head_outputs(self, classes: int) -> Outputs:
@@ -239,32 +239,32 @@ class TaskConfig:
 
     @property
     def rows_of_all_tasks(self) -> bool:
-        """Whether each row has an answer of every task."""
+        """True if each row has an answer of every task."""
         return False
 
     @property
     def trains_in_part(self) -> bool:
-        """Whether a step may leave some of the trained weights alone: the heads and adapters of other tasks."""
+        """True if a step may leave some of the trained weights alone: the heads and adapters of other tasks."""
         return bool(self.parts) or self.rows_of_all_tasks
 
     @property
     def mixes_rows(self) -> bool:
-        """Whether a batch has rows of several tasks."""
+        """True if a batch has rows of several tasks."""
         return False
 
     @property
     def weighted_by(self) -> str:
-        """What the losses of several tasks are weighted by; equal: they count alike."""
+        """The weighting of the losses of several tasks; equal: all have the same weight."""
         return "equal"
 
     @property
     def watches_gradients(self) -> bool:
-        """Whether the gradients of its tasks are compared at each evaluation."""
+        """True if the gradients of its tasks are compared at each evaluation."""
         return False
 
     @property
     def overlap_penalty(self) -> float | None:
-        """What the overlap with adapters of earlier tasks is multiplied by, where new ones are kept orthogonal."""
+        """The weight of the penalty on overlap with adapters of earlier tasks, if new ones are kept orthogonal."""
         return None
 
     @property
@@ -274,12 +274,12 @@ class TaskConfig:
 
     @property
     def input_memory(self) -> tuple[float, int] | None:
-        """For InfLoRA: the share of each task's inputs to keep, and the number of rows they are computed on."""
+        """The settings of InfLoRA: the share of each task's inputs to keep, and the rows they are computed on."""
         return None
 
     @property
     def replayed_rows(self) -> int | None:
-        """How many rows of each earlier task are kept and come to the batches of later ones."""
+        """The number of rows of each earlier task that are kept and mixed into the batches of later ones."""
         return None
 
     @property
@@ -293,20 +293,20 @@ class TaskConfig:
         return {}
 
     def kind_of(self, path: Path) -> str:
-        """Whether a file or a folder of the user's own is expected at a path."""
+        """Return the kind of path, file or folder, expected for the user's own data."""
         return self.path_kind
 
     @property
     def read_early(self) -> bool:
-        """Whether the data are the user's own files, which are read and checked before anything else is made."""
+        """True if the data are the user's own files, which are read and checked before anything else is created."""
         return False
 
     def mistakes(self, model: ModelConfig) -> list[str]:
-        """What is at odds within the task, or with a model of its kind."""
+        """Return errors within the task, or with a model of its kind."""
         return []
 
     def adapter_mistakes(self, lora: Adaptation) -> list[str]:
-        """What is at odds with the way of adaptation."""
+        """Return errors in combining it with the method of adaptation."""
         return []
 
     def missing_files(self, prefix: str = "task.") -> list[str]:

@@ -83,7 +83,7 @@ class ChatTaskConfig(OwnTextsConfig, OwnDatasetConfig, WritingTaskConfig):
         return mistakes
 
     def shown(self, target: str) -> list[str]:
-        """Why a conversation would show what is to be written in it; a system prompt without a column is a text."""
+        """Return why a conversation would reveal its target; a system prompt without a column is a text."""
         system = self.system if self.system is not None and "{" in self.system else None
         return shown_targets(target, {"source": self.source, "system": system})
 

@@ -1,4 +1,4 @@
-"""What the configurations of tasks have in common whose rows carry a label."""
+"""The common settings of tasks whose rows carry a label."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -55,7 +55,7 @@ class AnsweredTaskConfig(LabelledTaskConfig):
         return 1 if self.answer == "number" else self.classes
 
     def answer_mistakes(self) -> list[str]:
-        """What is at odds with a number, or with several labels."""
+        """Return the errors for answers that are numbers, or several labels."""
         mistakes = []
         if self.answer == "number" and self.classes is not None:
             mistakes.append(f"task.classes={self.classes}: task={self.name} answers with a number; task.classes=null")
@@ -78,7 +78,7 @@ class LabelColumnsConfig(AnsweredTaskConfig):
 
     @property
     def label_name(self) -> str:
-        """What the column of labels is called in messages."""
+        """The name of the label column in messages."""
         return ", ".join(self.label_columns)
 
     @property
@@ -89,7 +89,7 @@ class LabelColumnsConfig(AnsweredTaskConfig):
         return {f"label[{place}]": name for place, name in enumerate(self.label)}
 
     def label_mistakes(self) -> list[str]:
-        """Why several columns of labels cannot be read."""
+        """Return why several columns of labels cannot be read."""
         if isinstance(self.label, list) and len(self.label) == 1:
             rule = f"one column of labels is task.label={self.label[0]}; in brackets are several of a 0 or a 1 for each"
             return [f"task.label=[{self.label[0]}]: {rule}"]

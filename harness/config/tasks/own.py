@@ -1,4 +1,4 @@
-"""What a user settles about data of her own, where reading them one way or another changes what is learned."""
+"""Settings for reading a user's own data if the way of reading them changes what is learned."""
 
 import re
 import time
@@ -89,7 +89,7 @@ class OwnLabelledConfig(OwnDataConfig):
         return None
 
     def cell_mistakes(self, label: str | list[str]) -> list[str]:
-        """Why it cannot be said what -1, or an empty cell, is: that is of several columns of labels."""
+        """Return errors if a setting for -1 or empty cells is given without several columns of labels."""
         named = {"uncertain": self.labels.uncertain, "blank": self.labels.blank}
         return [
             f"task.labels.{key}={value}: of a 0 or a 1 in several columns, and task.label={label} is one; refuse"
@@ -146,7 +146,7 @@ class OwnDatasetConfig(OwnTableConfig):
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def source_mistakes(self) -> list[str]:
-        """Why files and a data set of the datasets library are both named, or a split of none."""
+        """Return an error if files and a data set are both named, or a split without a data set."""
         return source_mistakes(self.dataset, self.data, self.train)
 
     @property
@@ -159,7 +159,7 @@ class OwnDatasetConfig(OwnTableConfig):
 
 
 def one_each(columns: Mapping[str, str | None]) -> list[str]:
-    """Why a column is named twice; `columns` by key."""
+    """Return an error for a column that is named twice; `columns` by key."""
     keys: dict[str, list[str]] = {}
     for key, name in columns.items():
         if name is not None:
@@ -185,14 +185,14 @@ _ESCAPED = {"n": "\n", "t": "\t", "\\": "\\"}
 
 
 def fields_in(template: str) -> list[str]:
-    """What stands between the braces of a template, as `column[item]`, or the column that it is."""
+    """Return the fields between the braces of a template, as `column[item]`, or the column alone."""
     if "{" not in template:
         return [template]
     return [field for _, field, _, _ in Formatter().parse(template) if field is not None]
 
 
 def shown_answers(label: str, templates: Mapping[str, str | None]) -> list[str]:
-    """Why what is read of a row would show its answer; `templates` by key. Broken ones are told of elsewhere."""
+    """Return why a row's text would reveal its answer; `templates` by key. Broken ones are reported elsewhere."""
     return [
         _shown(key, template, f"task.label={label}")
         for key, template, read in _answers_read(label, templates)
@@ -201,7 +201,7 @@ def shown_answers(label: str, templates: Mapping[str, str | None]) -> list[str]:
 
 
 def shown_targets(target: str, templates: Mapping[str, str | None]) -> list[str]:
-    """Why what is read of a row would show all of the target that is to be written; `templates` by key."""
+    """Return why a row's text would reveal all of its target; `templates` by key."""
     return [
         _shown(key, template, f"task.target={target}")
         for key, template, read in _answers_read(target, templates)
@@ -228,7 +228,7 @@ def _is_of(field: str, whole: str) -> bool:
 
 
 def template_mistakes(templates: Mapping[str, str | None]) -> list[str]:
-    """Why a template by key cannot be filled, whatever the rows have."""
+    """Return why a template by key cannot be filled, whatever the columns of the rows."""
     broken = {f"task.{key}={template}": _broken(template) for key, template in templates.items() if template}
     return [f"{where}: {why}; {{column}} stands for one" for where, why in broken.items() if why]
 
@@ -246,7 +246,7 @@ def _broken(template: str) -> str:
 
 
 def source_mistakes(dataset: str | None, data: str | None, train: str | None) -> list[str]:
-    """Why a file and a data set of the datasets library are both named, or a split of none."""
+    """Return an error if a file and a data set are both named, or a split without a data set."""
     if dataset is not None and data is not None:
         return [f"task.data={data} task.dataset={dataset}: files, or a data set with its own splits"]
     if dataset is None and train is not None:
@@ -255,7 +255,7 @@ def source_mistakes(dataset: str | None, data: str | None, train: str | None) ->
 
 
 def time_mistakes(column: str | None, time_format: str | None, group: str | None) -> list[str]:
-    """Why splits cannot be cut by the times in a column, or not be cut so, and by groups.
+    """Return why splits cannot be cut by the times in a column, or not both by times and by groups.
 
     The format `plain`, numbers or dates like 2024-05-31 whatever else they may be, is that of before there was the key.
     """
@@ -281,5 +281,5 @@ def _no_format(time_format: str) -> str:
 
 
 def is_folder(dataset: str) -> bool:
-    """Whether a data set of the datasets library is a folder on this machine."""
+    """Return whether a data set of the datasets library is a folder on this machine."""
     return Path(dataset).expanduser().exists()

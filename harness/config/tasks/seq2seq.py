@@ -22,9 +22,9 @@ from harness.config.tasks.own import (
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class WritingTaskConfig(TaskConfig):
-    """What every task has whose answer is a text. Texts are generated for the first `generate_rows` test rows and
-    compared with their targets; of validation, too, where an objective is of texts. With `answer`, what it takes out of
-    both is compared, too.
+    """The common settings of tasks whose answer is a text. Texts are generated for the first `generate_rows` test rows
+    and compared with their targets; of validation, too, if an objective needs texts. With `answer`, the part that it
+    extracts from both is compared, too.
     """
 
     needs_model = "generator"
@@ -56,7 +56,7 @@ class WritingTaskConfig(TaskConfig):
         return self.answer
 
     def answer_mistakes(self) -> list[str]:
-        """Why `answer` takes nothing out of any text."""
+        """Return why `answer` extracts nothing from any text."""
         if self.answer is None:
             return []
         where, (_, _, pattern) = f"task.answer={self.answer}", self.answer.partition(":")
@@ -71,7 +71,7 @@ class WritingTaskConfig(TaskConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class Seq2seqTaskConfig(WritingTaskConfig):
-    """What every task of source and target texts has. Lengths are in tokens."""
+    """The common settings of tasks with source and target texts. Lengths are in tokens."""
 
     builder = "harness.task.seq2seq:read_seq2seq"
 

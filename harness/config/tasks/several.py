@@ -30,7 +30,7 @@ else:
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class SeveralTasksConfig(TaskConfig):
-    """What a mixture and tasks in turn have in common."""
+    """The common settings of mixtures and continual tasks."""
 
     needs_model = None
 
@@ -53,7 +53,7 @@ class SeveralTasksConfig(TaskConfig):
 
     @property
     def model_kind(self) -> str | None:
-        """That of its first task; all others are checked against the same model."""
+        """The model kind of its first task; all others are checked against the same model."""
         return next(iter(self.tasks.values())).model_kind
 
     @property

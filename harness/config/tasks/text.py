@@ -24,7 +24,7 @@ from harness.config.tasks.own import (
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class TextTaskConfig(AnsweredTaskConfig):
-    """What every text task has. `train_rows` keeps so many of the training rows."""
+    """The common settings of text tasks. `train_rows` keeps this many of the training rows."""
 
     builder = "harness.task.text:read_text"
     needs_model = "text"
@@ -34,7 +34,7 @@ class TextTaskConfig(AnsweredTaskConfig):
 
     @property
     def may_share(self) -> bool:
-        """Whether more than a few rows of a held-out split may stand in training."""
+        """True if more than a few rows of a held-out split may be in training."""
         return False
 
     def mistakes(self, model: ModelConfig) -> list[str]:

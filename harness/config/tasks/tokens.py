@@ -13,7 +13,7 @@ from harness.config.tasks.own import Duplicates, OwnDatasetConfig, OwnTextsConfi
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class TokenTaskConfig(TaskConfig):
-    """What every task of tagged tokens has. A row is cut at `max_length` of the model's own tokens.
+    """The common settings of tasks with tagged tokens. A row is cut at `max_length` of the model's own tokens.
 
     `scheme` bio: tags are O, B-TYPE and I-TYPE, and spans are scored (Ramshaw and Marcus, 1995; IOB2); bioes and bilou:
     a span's last token and its only one have marks of their own (E and S, L and U); plain: each tag is a class of its

@@ -65,7 +65,7 @@ class TranscriptsConfig(OwnDatasetConfig, WritingTaskConfig):
 
     @property
     def shares(self) -> Mapping[str, float]:
-        """What part of the recordings each split gets that is not given."""
+        """The share of recordings in each split that is not given."""
         return {"validation": self.validation_share, "test": self.test_share}
 
     def kind_of(self, path: Path) -> str:

@@ -14,7 +14,7 @@ from harness.config.tasks.own import OwnLabelledConfig
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class ImageTaskConfig(LabelledTaskConfig):
-    """What every image classification task has.
+    """The common settings of image classification tasks.
 
     As many rows of a split as are asked for are drawn evenly from the classes; null: all there are.
     """
@@ -33,17 +33,17 @@ class ImageTaskConfig(LabelledTaskConfig):
 
     @property
     def shares(self) -> Mapping[str, float]:
-        """What part of the images each split gets that is not given; a published data set has a test split."""
+        """The share of images in each split that is not given; a published data set has a test split."""
         return {"validation": self.validation_share}
 
     @property
     def evenly_cut(self) -> bool:
-        """Whether splits that are not given are drawn from each class by its size."""
+        """True if splits that are not given are drawn from each class by its size."""
         return False
 
     @property
     def may_share(self) -> bool:
-        """Whether an image may stand in two splits that are given."""
+        """True if an image may be in two splits that are given."""
         return False
 
     def mistakes(self, model: ModelConfig) -> list[str]:
