@@ -127,7 +127,7 @@ class ScoredTexts:
 
     @property
     def ratios(self) -> dict[str, tuple[list[float], list[float]]]:
-        """Return each text's part of numerator and denominator, for each score that is a ratio of sums over texts."""
+        """Each text's part of numerator and denominator, for each score that is a ratio of sums over texts."""
         by_column = dict(zip(self.columns, map(list, zip(*self.items, strict=True)), strict=True))
         return {name: (by_column[above], by_column[below]) for name, (above, below) in self.sums.items()}
 

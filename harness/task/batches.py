@@ -36,7 +36,7 @@ class Split:
 
     @property
     def contents(self) -> tuple[str, ...]:
-        """Return the inputs of each row as one text."""
+        """The inputs of each row as one text."""
         if not self.pairs:
             return self.texts
         return tuple(f"{text}\0{pair}" for text, pair in zip(self.texts, self.pairs, strict=True))

@@ -41,7 +41,7 @@ class ChatSplit:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """Return the last message of the assistant in each conversation."""
+        """The last message of the assistant in each conversation."""
         return tuple(messages[-1]["content"] for messages in self.conversations)
 
 

@@ -31,7 +31,7 @@ class SpeechSplit:
 
     @property
     def seconds(self) -> list[float]:
-        """Return the duration of each recording."""
+        """The duration of each recording."""
         return [len(samples) / self.rate for samples in self.samples]
 
     @property

@@ -54,7 +54,7 @@ class ImageSplit:
 
     @property
     def contents(self) -> tuple[str, ...]:
-        """Return the digests that tell images apart."""
+        """The digests that tell images apart."""
         return self.pictures or self.digests
 
     def __len__(self) -> int:
