@@ -68,12 +68,12 @@ class Study:
 
     @property
     def total(self) -> int:
-        """How many trials it has."""
+        """The number of trials in the study."""
         return len(self.kind.expected)
 
     @property
     def done(self) -> bool:
-        """Whether every trial is recorded."""
+        """Return whether every trial is recorded."""
         return len(record.read(self.folder)) == self.total
 
     def start(self, count: int, **environment: str) -> list[BaseProcess]:
@@ -87,7 +87,7 @@ class Study:
         assert {process.exitcode for process in processes} == {0}, f"a worker failed in {self.folder}"
 
     def at_work(self, process: BaseProcess) -> bool:
-        """Whether a worker is there and has begun a trial."""
+        """Return whether a worker is alive and has begun a trial."""
         begun = {words[2] for words in crowd.notes(self.folder) if words[0] == "begin"}
         return process.exitcode is None and str(process.pid) in begun
 

@@ -62,7 +62,7 @@ def write_sentences(path: Path, rows: int = 6000) -> Path:
 
 
 def words_of(base: Path, data: Path, shape: str) -> list[str]:
-    """What a command line of the harness says to have them."""
+    """Return the words of a harness command line that select them."""
     size = SHAPES[shape]
     sizes = ", ".join(f"{name}: {size[name]}" for name in ("hidden", "layers", "heads", "ffn"))
     return [

@@ -1,4 +1,4 @@
-"""How many workers a study bears: trials a second and waits for an assignment, with trials that cost nothing but time.
+"""The load that a study supports: trials a second and waits for an assignment, with trials that only sleep.
 
 A wait is from asking for the study's lock until the assignment is on the disk and Optuna's mirror told. A soak of many
 trials follows, for the memory of each worker. Needs Linux.

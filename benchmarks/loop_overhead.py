@@ -1,4 +1,4 @@
-"""What a trial's loop costs over a bare PyTorch loop on the same steps: same model, batches, AdamW and clipping.
+"""The overhead of a trial's loop over a bare PyTorch loop on the same steps: same model, batches, AdamW and clipping.
 
 It runs with a trial's checkpoints, checks, meters and learning curve; neither side evaluates.
 

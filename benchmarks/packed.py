@@ -1,4 +1,4 @@
-"""What packing gains: the same steps of a trial alone and of a pack of trials, on Lightning with a trial's callbacks.
+"""The gain of packing: the same steps of a trial alone and of a pack of trials, on Lightning with a trial's callbacks.
 
     python -m benchmarks.packed [--sizes 1 2 4 8 16] [--pairs 3] [--steps 40] [--precision bf16-mixed] [--json FILE]
 
@@ -76,7 +76,7 @@ class Rows(Inputs):
 
 
 class Span(Callback):
-    """When the step after the warm-up began, and when the last one ended, by the clock and in processor time."""
+    """The start of the step after the warm-up and the end of the last one, by the clock and in processor time."""
 
     began = ended = (0.0, 0.0)
 
@@ -112,7 +112,9 @@ class Bench:
         self.base = bert("minilm", self.dropout)
 
     def seconds(self, size: int, steps: int) -> tuple[float, float]:
-        """Of one step of one trial of a pack of so many, ALONE or GRAPHS; by the clock and in processor time."""
+        """Return the seconds of one step of one trial of a pack of so many, ALONE or GRAPHS; by the clock and in
+        processor time.
+        """
         spans = self.train(size, steps)
         began, ended = min(span.began for span in spans), max(span.ended for span in spans)
         return (ended[0] - began[0]) / steps / len(spans), (ended[1] - began[1]) / steps / len(spans)
@@ -163,7 +165,7 @@ class Bench:
         return member
 
     def launches(self, size: int) -> float:
-        """Of one step of one trial."""
+        """Return the launches of one step of one trial."""
         few, many = (_launches(partial(self.train, size, steps), self.device) for steps in (2, 6))
         return (many - few) / 4 / max(1, size)
 

@@ -1,4 +1,4 @@
-"""How far the rank curve that is cut out of one run lies from ranks that are trained one by one, over seeds.
+"""The distance of a rank curve that is cut out of one run from ranks that are trained one by one, over seeds.
 
     python -m harness --config-dir benchmarks run=study sweep=rank_and_seed study=rank_and_seed task=movie_snippets \
         'lora.targets=[all-linear]' lora.scale=2.0 optimizer.lr=1.0e-3 optimizer.head_lr=1.0e-2 model.dropout=0.0 \

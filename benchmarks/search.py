@@ -48,7 +48,7 @@ ASYNCHRONOUS = {"name": "asynchronous_halving", "reduction_factor": 2}
 
 @dataclasses.dataclass(frozen=True)
 class Scheme:
-    """How a space is split into arms, and how those are searched; one `joint` arm by default, with its lag."""
+    """A way to split a space into arms and to search those; one `joint` arm by default, with its lag."""
 
     arms: Callable[[Space], Sequence[Arm]]
     sampler: Mapping[str, Any] | None = None
@@ -138,7 +138,7 @@ COMPARED = {
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """What a search has come to: steps and seconds trained so far, and the surrogate's value at its best point."""
+    """The state of a search: steps and seconds trained so far, and the surrogate's value at its best point."""
 
     steps: int
     seconds: float
@@ -291,7 +291,7 @@ def mean_regret(paths: Sequence[Course], best: float, spent: Callable[[Moment], 
 
 
 def regret_at(path: Course, best: float, spent: Callable[[Moment], float], most: float) -> float:
-    """Of one search, once so much was spent."""
+    """Return the regret of one search, once so much was spent."""
     return best - next(moment.value for moment in reversed(path) if spent(moment) <= most)
 
 

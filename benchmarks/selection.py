@@ -1,4 +1,4 @@
-"""Which figure of validation selects the better of an arm's trials, judged by test: the score, the loss, or a mean.
+"""A comparison of rules to select the better of an arm's trials on validation, judged by test: score, loss, or a mean.
 
     python -m benchmarks.selection results/STUDY …
 
@@ -62,7 +62,7 @@ def smoothed(entry: Record, folder: Path) -> float:
 
 
 def regret(group: Sequence[Record], picked: Record) -> float:
-    """How many points below the best of its group a trial lies on test."""
+    """Return by how many points a trial is below the best of its group on test."""
     name = headline_metric(picked)
     tested = [direction(name) * entry.score("test", name) for entry in group]
     return 100 * (max(tested) - direction(name) * picked.score("test", name))

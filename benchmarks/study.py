@@ -68,7 +68,7 @@ def main() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """How a study of ours is run."""
+    """A way to run a study of ours."""
 
     workers: int
     pack: int
@@ -88,13 +88,13 @@ class Way:
         return cls(int(workers), int(pack or 1), "fastest" in levers, "halving" in levers, "padded" in levers)
 
     def __str__(self) -> str:
-        """What a line of the output names it."""
+        """Return its label in a line of the output."""
         parts = [f"harness, {self.workers} worker{'s' if self.workers > 1 else ''}"]
         parts += [f"pack={self.pack}"] if self.pack > 1 else []
         return ", ".join(parts + ["fastest"] * self.fastest + ["halving"] * self.halving + ["padded"] * self.padded)
 
     def words(self, asked: argparse.Namespace) -> list[str]:
-        """Of the command: how its trials are launched, in which precision, and how they are searched."""
+        """Return the words of the command: the trials' launcher and precision, and their search."""
         launch = ["launch=local", f"launch.workers={self.workers}", f"launch.per_gpu={self.workers}"]
         found = launch if self.workers > 1 else []
         found += [f"launch.pack={self.pack}"] if self.pack > 1 else []
@@ -104,7 +104,7 @@ class Way:
 
 
 def _compared(trials: int) -> list[str]:
-    """As many trials of each rank, all of them trained to the end."""
+    """Return as many trials of each rank, all of them trained to the end."""
     return [
         f"sweep.scientific={{lora.rank: {list(RANKS[:trials])}}}",
         *(f"sweep.trials={max(1, trials // len(RANKS))}", "sweep.startup=1", "sweep.prune_after=null"),

@@ -50,7 +50,7 @@ class Row:
 
     @property
     def point(self) -> Point:
-        """As a search has it."""
+        """The point as in a search."""
         return {
             "lora.rank": self.rank,
             "lora.targets": self.targets.split("+"),
@@ -171,12 +171,14 @@ class Surrogate:
 
     @property
     def item_sd(self) -> float:
-        """Of an accuracy, by the rows on which seeds disagree: all trials of a study see the same ones."""
+        """The standard deviation of an accuracy by the rows on which seeds disagree: all trials of a study see the same
+        ones.
+        """
         return math.sqrt(DISAGREEING / 2 / self.items)
 
     @property
     def said(self) -> str:
-        """What it is made of and how far it is from the trials."""
+        """Describe the model and its error on the trials."""
         outputs = _column(self.rows)
         floored, noise = float((outputs == FLOOR).mean()), math.hypot(RUN_SD, self.item_sd)
         few = "" if self.trials >= WANTED else f"; fewer than the {WANTED} that it should have"
@@ -202,13 +204,15 @@ class Surrogate:
         return np.array(lines)
 
     def seconds(self, point: Point) -> float:
-        """Of a step at a point: on a line in the rank for each set of targets, as measured. 1 without measurements."""
+        """Return the seconds of a step at a point: linear in the rank for each set of targets, as measured. 1 without
+        measurements.
+        """
         least, slope = self._costs.get("+".join(point["lora.targets"]), (1.0, 0.0))
         return least + slope * float(point["lora.rank"])
 
     @property
     def costs(self) -> str:
-        """What a step costs, in words."""
+        """Describe the costs of a step."""
         if not self._costs:
             return "no step was timed: every step counts as one second"
         lines = (f"{1000 * a:.0f} + {1000 * b:.2f}·rank ms with {targets}" for targets, (a, b) in self._costs.items())
@@ -239,7 +243,7 @@ def _ranged(space: Space, key: str, fraction: float) -> float:
 
 
 def _costs(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
-    """By targets, the line through the median step of each rank: its value at rank 0 and its slope, not below 0."""
+    """Fit, by targets, the line through the median step of each rank: its value at rank 0 and slope, at least 0."""
     timed: dict[str, dict[int, dict[int, float]]] = {}
     for row in rows:
         if row.step_s is not None:

@@ -1,4 +1,4 @@
-"""What is said of LoRA, judged by finished studies.
+"""Claims about LoRA, judged by finished studies.
 
 python -m harness +experiment=claims
 """

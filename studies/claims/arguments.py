@@ -1,4 +1,4 @@
-"""What the claims command is given: the node `claims` of the configuration."""
+"""The arguments of the claims command: the node `claims` of the configuration."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ Part = Literal["rank", "cnn", "lstm", "translation", "little", "lr", "continual"
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class Arguments:
-    """What claims are judged by: studies by their part in it, each as the words of the command that runs it.
+    """The studies by which claims are judged, by their role, each as the words of the command that runs it.
 
     `run` false: a study that is not finished is left as it is, and what it would show can't be tested.
     """

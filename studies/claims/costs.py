@@ -1,4 +1,4 @@
-"""What LoRA is said to save: parameters, memory, time, and no time lost once it is merged."""
+"""Claims about costs: parameters, memory, time, and no time lost once LoRA is merged."""
 
 import math
 import statistics
@@ -81,7 +81,7 @@ def _step(study: Study) -> Finding:
 
 
 def _flops(study: Study) -> float:
-    """What a step computes, which no other work on the machine moves: LoRA's over full fine-tuning's."""
+    """Compare the operations of a step, which no other work on the machine affects: LoRA's over full fine-tuning's."""
     ours, theirs = (
         statistics.median(entry.flops.step / entry.flops.examples for entry in group)
         for group in (same_targets(adapted(study)), full(study))

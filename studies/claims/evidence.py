@@ -1,4 +1,4 @@
-"""What finished studies show when two of their arms are compared: differences on the same items, ratios of costs."""
+"""Evidence from finished studies: comparisons of two arms, as differences on the same items and ratios of costs."""
 
 import csv
 import dataclasses
@@ -35,7 +35,7 @@ class Study:
 
     @property
     def label(self) -> str:
-        """What it was measured on."""
+        """A description of the study's task and model."""
         return f"{self.records[0].model}, {self.records[0].task}"
 
 
@@ -105,7 +105,7 @@ def fine_tuned(found: Sequence[Finalist]) -> list[Finalist]:
 
 
 def best_of(found: Sequence[Finalist], key: Callable[[Record], K]) -> dict[K, Finalist]:
-    """Of each group the one that the search found best on validation."""
+    """Return the trial of each group that the search found best on validation."""
     by_trial = {each.chosen.trial: each for each in found}
     chosen = best_by((each.chosen for each in found), key)
     return {name: by_trial[entry.trial] for name, entry in chosen.items()}
@@ -142,7 +142,7 @@ def turned(gap: Estimate) -> Estimate:
 
 
 def too_few_seeds(study: Study) -> str:
-    """Why nothing can be said of an arm's scores."""
+    """Return the reason for studies with too few seeds for a verdict, with the command that adds some."""
     arms = len({entry.arm for entry in study.records})
     return f"too few seeds: a verdict takes {LEAST_SEEDS}; run=confirm study={study.folder.name} top={arms} trains them"
 
@@ -176,7 +176,8 @@ def held_for_training(entry: Record) -> float:
 
 
 def time_to_quality(study: Study) -> tuple[Estimate, float] | None:
-    """How many times sooner LoRA's best trial reaches a validation score than full fine-tuning's, and that score.
+    """Return how many times sooner LoRA's best trial reaches a validation score than full fine-tuning's, and that
+    score.
 
     The score is the best that both reach, optimiser steps are what is timed. A trial reached it at some time after the
     evaluation before the first that shows it: the interval holds every such pair of times.
@@ -224,6 +225,6 @@ def latency_ratio(records: Sequence[Record], latency: Callable[[Merge], float | 
 
 
 def gap(entry: Record, name: str) -> float:
-    """How much better the score is on training rows than on test rows."""
+    """Return by how much the score is better on training rows than on test rows."""
     up = direction(name)
     return up * (entry.score("train", name) - entry.score("test", name))

@@ -1,4 +1,4 @@
-"""What LoRA is said to leave alone: what the base and earlier tasks knew before."""
+"""Claims about forgetting: the knowledge of the base and of earlier tasks."""
 
 import statistics
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def _findings(study: Study) -> tuple[Finding, ...]:
 
 
 def _learned(entry: Record) -> bool:
-    """Whether the trial went through all of its tasks."""
+    """Return whether the trial went through all of its tasks."""
     matrix = entry.continual.val
     return len(matrix) > 2 and len(matrix) == len(matrix[0]) + 1
 
@@ -81,26 +81,26 @@ def _earlier_tasks(study: Study, pairs: Pairs) -> Finding:
 
 
 def _less(ours: Floats, theirs: Floats) -> Estimate:
-    """How much less is lost; each (seeds, items)."""
+    """Estimate how much less is lost; each (seeds, items)."""
     kinds = {"ours": "adapter", "theirs": "full"}
     return spans(compare({"ours": -ours, "theirs": -theirs}, "theirs", kinds)["ours"])
 
 
 def _shares(keys: Sequence[tuple[int, int]]) -> Floats:
-    """What each item weighs, such that the mean over items is the mean over tasks of the means over theirs."""
+    """Return each item's weight, such that the mean over items is the mean over tasks of their means."""
     of_task = [task for task, _ in keys]
     sizes = {task: of_task.count(task) for task in set(of_task)}
     return np.array([len(keys) / len(sizes) / sizes[task] for task in of_task])
 
 
 def _alike(pairs: Pairs) -> str:
-    """What new tasks scored on test, where what they were matched by was not looked at."""
+    """Describe the test scores on new tasks of pairs that were matched without looking at them."""
     ours, theirs = (statistics.fmean(pair[side].continual_summary.new for pair in pairs) for side in (0, 1))
     return f"new tasks {ours:.3f} and {theirs:.3f} on test"
 
 
 def lost_items(entry: Record, folder: Path, tasks: int) -> Items:
-    """For each test item of each task but the last: right when its task was just learned, less right in the end."""
+    """Return each test item's loss, for all tasks but the last: right when just learned, less right in the end."""
     lost: Items = {}
     for line in predictions(entry, folder) or ():
         learned, task, row = int(line["learned"]), int(line["task"]), int(line["row"])

@@ -83,7 +83,7 @@ def _stand_in(words: list[str], config: Config, compose: Compose) -> list[str]:
 
 
 def complete(folder: Path, asked: ConfirmConfig | None = None) -> bool:
-    """Whether every trial that the study in a folder was begun with has a record.
+    """Return whether every trial that the study in a folder was begun with has a record.
 
     The study's own configuration says how many they are; what the schema has gained since does not matter. One of which
     nothing was confirmed yet is confirmed as `asked`.
@@ -98,7 +98,7 @@ def _progress(folder: Path) -> str:
 
 
 def _trials(folder: Path, asked: ConfirmConfig | None = None) -> tuple[int, int]:
-    """How many trials a study has, and how many are not recorded; nothing where there is no study."""
+    """Return the number of a study's trials and of those without a record; zeros if there is no study."""
     path = folder / CONFIG
     if not path.exists():
         return 0, 0
@@ -119,7 +119,7 @@ def _trials(folder: Path, asked: ConfirmConfig | None = None) -> tuple[int, int]
 
 
 def _confirming(sweep: SweepConfig, searched: Sequence[Record]) -> int:
-    """How many trials the study trains again with fresh seeds."""
+    """Return how many trials the study trains again with fresh seeds."""
     if sweep.confirm is None:
         return 0
     return sweep.confirm.seeds * len(finalists(arms(sweep), searched, sweep.confirm.top, Wanted.of(sweep)))

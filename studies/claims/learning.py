@@ -1,4 +1,4 @@
-"""What LoRA is said to do while it learns: over-fit less on little data, need its learning rate hit."""
+"""Claims about learning: LoRA over-fits less on little data, and needs its learning rate to be right."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ def _more_right(ours: Record, theirs: Record) -> float:
 
 
 def overfit_verdict(gaps: Estimate, gain: Estimate) -> Verdict:
-    """Of the difference of the gaps (negative: LoRA's is smaller), and of the gain in test accuracy."""
+    """Judge the difference of the gaps (negative: LoRA's is smaller), and the gain in test accuracy."""
     smaller = above(-gaps[2], -gaps[1])
     if smaller == "holds" and no_loss(*gain[1:]) != "holds":
         return "holds in part"
@@ -77,7 +77,7 @@ def _repeats(entry: Record) -> bool:
 
 
 def rate_matters(study: Study) -> Judgement:
-    """What it costs to miss the best learning rate by a step of the grid."""
+    """Judge the cost of missing the best learning rate by a step of the grid."""
     rule = (
         f"a learning rate one step of the grid off the best (on validation) is shown to cost more than {_MARGIN} of "
         "test accuracy on one side or the other; in part where only two steps off do; does not hold where all of "
@@ -108,7 +108,7 @@ def _rate(study: Study) -> Finding:
 
 
 def rate_verdict(near: Estimate, far: Estimate, costs: Sequence[Estimate]) -> Verdict:
-    """Of what the dearest rate one step off the best costs, the dearest two steps off, and all of these."""
+    """Judge the costs of the worst rate one step off the best, of the worst two steps off, and of all of these."""
     if near[1] > LOSS_MARGIN:
         return "holds"
     if far[1] > LOSS_MARGIN:
@@ -131,7 +131,7 @@ def best_rate(groups: Mapping[float, Sequence[Record]]) -> float:
 
 
 def missed(study: Study, groups: Mapping[float, Sequence[Record]], best: float) -> dict[int, Estimate]:
-    """What each rate costs in test accuracy, by how many steps of the grid it is above the best (below: negative).
+    """Estimate the loss of each rate in test accuracy, by how many grid steps it is above the best (below: negative).
 
     Rates with fewer seeds than a verdict takes, as where some diverged, are left out.
     """

@@ -62,7 +62,7 @@ def rows(judgements: Sequence[Judgement]) -> list[list[str]]:
 
 
 def rules(judgements: Sequence[Judgement]) -> str:
-    """What makes each verdict, one line a claim."""
+    """Describe the rule of each verdict, one line a claim."""
     words = (
         "A claim that several studies bear on holds where all find that it does, and in part where only some do; an "
         "interval that decides neither way can't be tested here. What is said of scores takes three of the unit that "

@@ -1,4 +1,4 @@
-"""What LoRA is said to keep: accuracy, on a large base, in a CNN, in an LSTM, at whatever rank."""
+"""Claims about quality: LoRA keeps accuracy on a large base, in a CNN, in an LSTM, at whatever rank."""
 
 from collections.abc import Sequence
 
@@ -121,7 +121,7 @@ def _cnn(study: Study) -> Finding:
 
 
 def rank_matters(studies: Sequence[Study]) -> Judgement:
-    """Whether the choice of a rank changes the outcome once everything else is tuned at each."""
+    """Judge whether the choice of a rank changes the outcome once everything else is tuned at each."""
     rule = (
         f"some rank is shown to differ from the one best on validation by more than {_MARGIN}, or {NATS_MARGIN} nats a "
         f"token, all {_AGAIN}; does not hold where all intervals lie within the margin; rate and scale tuned at each"

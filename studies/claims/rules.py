@@ -24,7 +24,7 @@ TIMES_FASTER = 100.0
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What one study says of a claim; `tested` is false where it could not be asked."""
+    """The finding of one study about a claim; `tested` is false if the study could not test it."""
 
     where: str
     figure: str
@@ -44,7 +44,7 @@ class Judgement:
 
     @property
     def verdict(self) -> Verdict:
-        """What all that were asked say; in part where some find that it holds, and others do not."""
+        """The verdict over all tested studies; in part if some find that it holds and others do not."""
         found = {finding.verdict for finding in self.findings if finding.tested}
         if len(found) == 1:
             return found.pop()
@@ -60,28 +60,28 @@ def untested(study: Study, why: str = "") -> Finding:
 
 
 def no_loss(low: float, high: float, margin: float = LOSS_MARGIN) -> Verdict:
-    """Of the interval of a gain (negative: a loss): is it shown that less than the margin is lost?"""
+    """Judge the interval of a gain (negative: a loss): is it shown that less than the margin is lost?"""
     if low > -margin:
         return "holds" if high >= 0 else "holds in part"
     return "does not hold" if high < 0 else "can't be tested here"
 
 
 def less(low: float, high: float) -> Verdict:
-    """Of the interval of a ratio of costs: is it shown that the cost is less by more than the margin?"""
+    """Judge the interval of a ratio of costs: is it shown that the cost is less by more than the margin?"""
     if high < 1 - COST_MARGIN:
         return "holds"
     return "does not hold" if low > 1 - COST_MARGIN else "can't be tested here"
 
 
 def same(low: float, high: float) -> Verdict:
-    """Of the interval of a ratio of costs: is it shown that the cost is no more than the margin above?"""
+    """Judge the interval of a ratio of costs: is it shown that the cost is no more than the margin above?"""
     if high < 1 + COST_MARGIN:
         return "holds"
     return "does not hold" if low > 1 + COST_MARGIN else "can't be tested here"
 
 
 def above(low: float, high: float, margin: float = 0.0) -> Verdict:
-    """Of the interval of a difference: is it shown to be above the margin?"""
+    """Judge the interval of a difference: is it shown to be above the margin?"""
     if low > margin:
         return "holds"
     return "does not hold" if high < margin else "can't be tested here"
