@@ -45,7 +45,7 @@ def page(name: str) -> str:
 
 
 def output(name: str) -> str:
-    """What a command printed."""
+    """Return the curated output of a command."""
     return "```text\n" + "\n".join(_lines(name)).strip() + "\n```"
 
 
@@ -64,7 +64,7 @@ def architectures(_: str) -> str:
 
 
 def margins(_: str) -> str:
-    """What it takes to call arms equal, by the model that plans a confirmation."""
+    """Return the table of margins, by the model that plans a confirmation."""
     from harness.report.planning import margins_table
 
     return margins_table()

@@ -233,7 +233,7 @@ def _meaning(key: str, comments: Mapping[str, str]) -> str:
 
 
 def _is_of(tree: Mapping[str, Any], kind: Schema) -> bool:
-    """Whether a composed option has the keys of a kind, and its constants."""
+    """Return whether a composed option has the keys of a kind, and its constants."""
     for key, field in kind["properties"].items():
         allowed = field.get("enum", [field["const"]] if "const" in field else None)
         if key not in tree and key in kind.get("required", ()):
@@ -285,7 +285,7 @@ def _all_comments(group: str, names: Sequence[str]) -> dict[str, str]:
 
 
 def _comments(path: Path) -> dict[str, str]:
-    """What stands behind each key of a file, by its dotted name."""
+    """Read the comment of each key of a file, by its dotted name."""
     found: dict[str, str] = {}
     parents: list[tuple[int, str]] = []
     key = ""

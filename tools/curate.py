@@ -120,7 +120,7 @@ def unpack(name: str, folder: Path) -> Path:
 
 
 def made(records: Records) -> str:
-    """How a study was made, in Markdown: command, trials, seeds, revision, versions, machine, time."""
+    """Describe in Markdown how a study was made: command, trials, seeds, revision, versions, machine, time."""
     searched, confirmed = ([entry for entry in records if entry.phase == phase] for phase in ("search", "confirm"))
     trials = f"{len(searched):,} of the search" + (f", {len(confirmed):,} that confirm" if confirmed else "")
     seeds = sorted({entry.seeds.trial for entry in records})
