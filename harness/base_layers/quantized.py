@@ -111,7 +111,7 @@ def sizes_of(network: nn.Module) -> dict[int, int]:
 
 
 def _shapes(weight: Tensor, scheme: Scheme) -> tuple[Tensor, list[Tensor]]:
-    """What `_quantized` would give: N bytes and 4·O, or N/2 and 4·N/64, or N/2 and N/64 + 4·N/(64·256) + 4."""
+    """Compute the shapes of `_quantized`: N bytes and 4·O, or N/2 and 4·N/64, or N/2 and N/64 + 4·N/(64·256) + 4."""
     new = weight.new_empty
     if scheme == "int8":
         return new(weight.shape, dtype=torch.int8), [new(len(weight), dtype=torch.float32)]

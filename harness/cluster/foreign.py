@@ -32,7 +32,7 @@ _FAILURES = (*FAILURES, OptunaError)
 
 @dataclasses.dataclass(frozen=True)
 class _Study:
-    """What is read of a study: the trials are complete ones, `said` its attributes."""
+    """The contents read from a study: the trials are complete ones, `said` its attributes."""
 
     directions: list[StudyDirection]
     names: list[str] | None
@@ -128,7 +128,7 @@ def _open(where: str, address: str) -> BaseStorage:
 
 
 def _mismatch(study: _Study, config: Config) -> str | None:
-    """Why its values answer another question; None where they do not."""
+    """Return why its values are not comparable with this study's; None if they are."""
     plan = SearchPlan.of(config)
     if study.directions != plan.directions:
         shown = [", ".join(way.name.lower() for way in ways) for ways in (study.directions, plan.directions)]

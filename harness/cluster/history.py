@@ -117,7 +117,7 @@ def _own_trials(config: Config, source: str, said: list[str]) -> list[PastTrial]
 
 
 def _mismatch(config: Config, entry: Record) -> str | None:
-    """Why the scores of an earlier study answer another question; None where they do not."""
+    """Return why the scores of an earlier study are not comparable with this one's; None if they are."""
     if entry.task != config.task.name and not _varies(config, "task"):
         return f"its trials are of task={entry.task}, here task={config.task.name}"
     if entry.objective != config.trainer.objective:

@@ -222,7 +222,7 @@ class OptunaMirror:
         return {key: kind for key, kind in self._beside.items() if key == "arm" or key in arm.values}
 
     def _state(self, entry: Record) -> TrialState:
-        """How a trial ends in Optuna: one that lacks an objective fails there."""
+        """Return a trial's state in Optuna: one that lacks an objective has failed there."""
         lacks = entry.state == "complete" and self._plan.values(entry) is None
         return TrialState.FAIL if lacks else STATES[entry.state]
 
@@ -273,7 +273,7 @@ class OptunaMirror:
 
 
 def _held_by(phase: Phase, arm: Arm) -> str:
-    """Which of Optuna's studies has a trial."""
+    """Return which of Optuna's studies has a trial."""
     return CONFIRM if phase == "confirm" else BASELINES if arm.baseline else SEARCH
 
 

@@ -62,7 +62,7 @@ def _mean_seconds(records: Sequence[Record]) -> float | None:
 
 
 def _longer(config: Config, searched: Sequence[Record]) -> float:
-    """How many times the steps of a trial of the search one that confirms has; 1 where that is unknown."""
+    """Return the ratio of the steps of a confirming trial to those of the search; 1 if that is unknown."""
     assert config.sweep is not None
     known = next((entry for entry in searched if entry.steps.planned and _epoch(entry)), None)
     if config.sweep.confirm is None or known is None:

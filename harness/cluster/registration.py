@@ -34,7 +34,7 @@ def registered(heartbeats: HeartbeatMonitor, check: Callable[[], None]) -> Itera
 
 
 def _describe_process() -> dict[str, Any]:
-    """What a heartbeat tells of the process: host, start, GPUs, and the SLURM job it is part of."""
+    """Return a heartbeat's description of the process: host, start, GPUs, and the SLURM job it is part of."""
     payload: dict[str, Any] = {"host": socket.gethostname(), "trial": None}
     payload |= {"started": started_at(os.getpid()), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
     if job := os.environ.get("SLURM_ARRAY_JOB_ID"):

@@ -72,6 +72,6 @@ def _bracket_trial(plan: SearchPlan, slot: Slot, assignments: AssignmentLog, log
 
 
 def _breaks(entry: Record, constraints: Mapping[str, float]) -> bool:
-    """Whether a trial is known to break a constraint; of some, that is known only when it has ended."""
+    """Return whether a trial is known to break a constraint; for some, that is known only when it has ended."""
     found = ((figure(entry, name), most) for name, most in constraints.items())
     return any(value is not None and value > most for value, most in found)

@@ -174,7 +174,7 @@ _DRAWN = 64  # points of an arm that are drawn to be checked, at most
 
 
 def _points(arm: Arm, config: Config) -> list[Point]:
-    """Where an arm is checked: at the corners of its ranges, and at the points of its first trials."""
+    """Return the points at which an arm is checked: the corners of its ranges, and the points of its first trials."""
     assert config.sweep is not None
     first = min(config.sweep.startup, config.sweep.trials, _DRAWN)
     drawn = (startup_point(arm, index, config.seed) for index in range(first))

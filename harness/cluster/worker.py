@@ -251,7 +251,7 @@ class Worker:
         return same and (waits or self.assignments.running(trial, self.log, self._alive))
 
     def _alive(self, name: str) -> bool:
-        """Whether a worker is alive. One that just was is not checked again: each check holds the study's lock."""
+        """Return whether a worker is alive. A recent positive answer is reused: each check holds the study's lock."""
         now = time.monotonic()
         if now - self._trusted.get(name, -_TRUST_S) < _TRUST_S:
             return True
@@ -291,7 +291,7 @@ class Worker:
         return made
 
     def _prepare(self, attempt: TrialAttempt) -> bool:
-        """Whether the trial must be trained; a result that exists is recorded here.
+        """Return whether the trial must be trained; a result that exists is recorded here.
 
         The record is on the disk before Optuna hears of it. None is written if another worker has the trial.
         """

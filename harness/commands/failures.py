@@ -52,7 +52,7 @@ def leave(code: int, message: str) -> NoReturn:
 
 
 def _stdout_is_closed() -> bool:
-    """Whether what reads the output has gone, as `head` does; what is still to be written then goes nowhere."""
+    """Return whether the reader of the output has gone, as `head` does; further output is then discarded."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), select.POLLOUT)
     closed = any(event & select.POLLERR for _, event in poll.poll(0))

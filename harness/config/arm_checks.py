@@ -136,7 +136,7 @@ def _overlap(key: str, other: str) -> bool:
 
 
 def _keys_of_arms(sweep: SweepConfig) -> list[str]:
-    """What arms differ in, or tune."""
+    """Return the keys that arms differ in, or tune."""
     own = [key for arm in sweep.baselines.values() for key in (*arm.set, *arm.nuisance)]
     return [*sweep.scientific, *sweep.nuisance, *own]
 

@@ -77,7 +77,7 @@ def _with_dotted_keys(tree: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _with_official_measures(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Where none are given, what is scored beside the objective is what the task's data set is officially scored by.
+    """Fill in the official measures of the task's data set, unless measures are given, beside the objective.
 
     Its official objective is one of them where another was chosen; accuracy alone is scored of any classes.
     """
@@ -116,7 +116,7 @@ def _with_arguments(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _asked_mistakes(config: Config) -> list[str]:
-    """What is said for another command than is run, which would pass over it."""
+    """Return errors for settings of another command than the one that runs, which would ignore them."""
     confirming: dict[str, Any] = {"top": config.top, "seeds": config.seeds, "margin": config.margin}
     confirming |= {"orders": config.orders, "reference": config.reference}
     mistakes = [
@@ -161,7 +161,7 @@ _EXAMPLES: Mapping[str | None, str] = {
 
 
 def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list[str]:
-    """What keeps a task, or one of its tasks, and the model apart; what a guest takes is known when it is imported."""
+    """Return why a task, or one of its tasks, and the model do not fit; a guest is checked when it is imported."""
     if None not in (task.model_kind, model.takes) and task.model_kind != model.takes:
         readers = ", ".join(readers_for(model.kind))
         return [
@@ -191,7 +191,7 @@ def _kind_mistakes(task: TaskConfig, model: ModelConfig, config: Config) -> list
 
 
 def _objective_mistakes(config: Config) -> list[str]:
-    """Whether what the best weights are chosen by is measured at all, and what is scored beside it."""
+    """Return errors for an objective, or a measure scored beside it, that is not measured."""
     task, objective, possible = config.task, config.trainer.objective, config.task.objectives
     if task.parts and config.trainer.score_train:
         return [f"trainer.score_train=true: task={task.name} is several tasks; trainer.score_train=false"]
@@ -203,7 +203,7 @@ def _objective_mistakes(config: Config) -> list[str]:
 
 
 def _not_measured(config: Config, where: str, name: str, possible: tuple[str, ...]) -> str:
-    """Why a score cannot be had; nothing where it can, or where only the data can tell."""
+    """Return why a score cannot be computed; empty if it can, or if that depends on the data."""
     task = config.task
     if name in ANSWER_MEASURES and task.written_rows is not None and name not in possible:
         return f"{where}: task.answer is null, and no answers are taken out of texts; such as task.answer=number"
@@ -228,7 +228,7 @@ def _not_measured(config: Config, where: str, name: str, possible: tuple[str, ..
 
 
 def _weight_mistakes(config: Config) -> list[str]:
-    """Why classes cannot be weighted, as far as the data need not be read for it."""
+    """Return why classes cannot be weighted, as far as that is known without the data."""
     task, asked = config.task, config.trainer.class_weights
     if asked is None:
         return []
@@ -248,7 +248,7 @@ def _lora_mistakes(config: Config) -> list[str]:
 
 
 def _quantization_mistakes(config: Config) -> list[str]:
-    """What cannot be done beside a base whose weights are held in few bits."""
+    """Return errors for settings that do not support a base whose weights are held in few bits."""
     if config.model.quantized is None:
         return []
     where = f"model.quantization={config.model.quantized}"
@@ -259,7 +259,7 @@ def _quantization_mistakes(config: Config) -> list[str]:
 
 
 def _precision_mistakes(config: Config) -> list[str]:
-    """Where the fastest precision cannot be settled, once for all arms, or features not be reused."""
+    """Return errors if the fastest precision cannot be chosen once for all arms, or features not be reused."""
     trainer = config.trainer
     if trainer.reuse_features and trainer.devices > 1:
         return [f"trainer.reuse_features=true: on one device, and there are {trainer.devices}; set it to false"]
@@ -275,7 +275,9 @@ def _precision_mistakes(config: Config) -> list[str]:
 
 
 def _half_mistake(dtype: str, precision: str) -> str:
-    """Why a base of 16 bits and a precision do not go together; nothing where they do, or only the device can tell."""
+    """Return why a base of 16 bits and a precision are incompatible; empty if they fit, or if that depends on the
+    device.
+    """
     if dtype == "float16" and precision not in ("auto", "16-mixed"):
         rule = (
             "gradients of float16 vanish unless the loss is scaled; trainer.precision=16-mixed, or model.dtype=bfloat16"

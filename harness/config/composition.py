@@ -109,7 +109,7 @@ def use_config_dir(words: Sequence[str]) -> list[str]:
 
 
 def _plainly(word: str) -> str:
-    """How a word is written that has blanks around its sign, none, or letters that only a word processor puts there."""
+    """Rewrite a word without blanks around its sign, and without a word processor's characters."""
     key, found, value = word.partition("=")
     if not found:
         key, colon, value = word.partition(":")
@@ -147,7 +147,7 @@ def groups() -> list[str]:
 
 
 def _chosen(group: str, words: Sequence[str]) -> str:
-    """What the words choose of a group; they need not say it."""
+    """Return the option of a group that the words choose, if any."""
     named = [word.lstrip("+") for word in words if word.lstrip("+").startswith(f"{group}=")]
     return named[-1] if named else f"the {group} that is chosen"
 

@@ -63,5 +63,5 @@ def _value(tree: Tree, key: str) -> object:
 
 
 def _names(named: Collection[str], key: str) -> bool:
-    """Whether a command's keys are this one, hold it or are inside it; a group alone says which file is taken."""
+    """Return whether a command's keys include this one, a parent or a child; a group alone only chooses the file."""
     return any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in named if "." in name)

@@ -69,7 +69,7 @@ class RankBudget:
         return point | ranks
 
     def _next(self, key: str, ranks: Mapping[str, int]) -> int:
-        """What one rank more of a group costs."""
+        """Return the cost of one more rank of a group."""
         return self.costs[key] + (0 if ranks[key] else self.present.get(key, 0))
 
     def _scaled(self, wanted: Mapping[str, float], factor: float) -> dict[str, int]:

@@ -57,7 +57,7 @@ def schema_mistake(tree: Mapping[str, Any], item: Any) -> str:
 
 
 def _of_choice(tree: Mapping[str, Any], key: str) -> str:
-    """Which option of its group has not the key."""
+    """Return which option of its group lacks the key."""
     group = tree.get(key.partition(".")[0])
     name = group.get("name") if isinstance(group, Mapping) else None
     return f" of {key.partition('.')[0]}={name}" if isinstance(name, str) else ""

@@ -108,7 +108,7 @@ class Range:
 
     @property
     def _last(self) -> float:
-        """How many steps `high` is above `low`."""
+        """Return how many steps `high` is above `low`."""
         return (self.high - self.low) / (self.spacing or 1.0)
 
 
@@ -211,7 +211,7 @@ _OF_A_DIMENSION = {"low", "high", "log", "integer", "step", "choices", "when"}
 
 
 def _is_inner(value: Any) -> bool:
-    """Whether a mapping is not itself a dimension but holds dimensions under the rest of their keys."""
+    """Return whether a mapping is no dimension itself but holds dimensions under the rest of their keys."""
     return isinstance(value, Mapping) and bool(value) and not _OF_A_DIMENSION & set(value)
 
 

@@ -95,7 +95,7 @@ def _setting_forks(settings: Tree) -> Tree:
 
 
 def _with_forks(lora: Tree) -> Tree:
-    """What was called mtlora before that was as published, and has the key `blocks`, is task_fork."""
+    """Rename what was called mtlora before the published method, and has the key `blocks`, to task_fork."""
     if isinstance(match := lora.get("match"), dict):
         lora = lora | {"match": _with_forks(match)}
     is_fork = lora.get("name") == "mtlora" and "blocks" in lora
@@ -111,7 +111,7 @@ def _with_later_keys(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _later(tree: Tree, kind: type[Any] | None) -> Tree:
-    """What a tree lacks of the keys of its configuration class, at their defaults."""
+    """Return the keys of its configuration class that a tree lacks, at their defaults."""
     found: Tree = {}
     for field in dataclasses.fields(kind) if kind is not None else ():
         default, own = _default_of(field), tree.get(field.name)

@@ -185,7 +185,7 @@ def take_modules(base: nn.Module, modules: Sequence[str], tensors: Mapping[str, 
 
 
 def _way_to_fit(base: nn.Module, weight: Tensor) -> str:
-    """How a module of another shape is had: an embedding of more tokens than the base has, or a classifier."""
+    """Say how to get a module of another shape: an embedding with more tokens than the base's, or a classifier."""
     if any(weight.shape == each.weight.shape for each in base.modules() if isinstance(each, nn.Embedding)):
         return "tokens were added to the base; merge the adapter with PEFT and take the result as the base"
     return "build the network with as many classes"

@@ -258,12 +258,14 @@ def _rows_of_a(layer: nn.Module, target: AdapterTarget, spec: LoraSpec, rank: in
 
 
 def _reads_rows(layer: nn.Module, spec: LoraSpec) -> bool:
-    """Whether a layer's input is a matrix with a row for each position or patch."""
+    """Return whether a layer's input is a matrix with a row for each position or patch."""
     return isinstance(layer, nn.Linear) or is_conv1d(layer) or _plain_conv(layer, spec)
 
 
 def _plain_conv(layer: nn.Module, spec: LoraSpec) -> bool:
-    """Whether a convolution's patches are what its own arguments say: one group, and no padding of its own making."""
+    """Return whether a convolution's patches follow from its own arguments: one group, and no padding of its own
+    making.
+    """
     if not isinstance(layer, nn.Conv1d | nn.Conv2d) or layer.groups > 1 or spec.conv_form != "branch":
         return False
     return type(layer).forward in (nn.Conv1d.forward, nn.Conv2d.forward)

@@ -81,7 +81,7 @@ class JoinedRows:
     def _drawn(
         self, rows: Sequence[Tensor], change: Callable[[Tensor, int], Tensor], axes: Sequence[int] | None = None
     ) -> Tensor:
-        """What each network's generator makes of its rows, at its own length, padded with zeros."""
+        """Draw each network's rows with its own generator, at its own length, padded with zeros."""
         longest, parts = max(self.lengths), []
         for place, own in enumerate(rows):
             length = self.lengths[place]
@@ -133,7 +133,7 @@ def _padded(x: Tensor, axes: Sequence[int], missing: int) -> Tensor:
 
 
 def _token_axes(x: Tensor, longest: int) -> tuple[int, ...]:
-    """Where the tokens are: behind the rows (B, L, …), or on both last axes of attention (B, heads, L, L)."""
+    """Return the token axes: after the rows (B, L, …), or both last axes of attention (B, heads, L, L)."""
     if x.ndim == 4 and x.shape[-1] == x.shape[-2] == longest:
         return 2, 3
     return (1,) if x.ndim >= 3 and x.shape[1] == longest else ()

@@ -159,6 +159,6 @@ class LoraEmbedding(Adapted):
 
 
 def _magnified(y: Tensor, bias: Tensor | None, change: Tensor, scaling: Tensor) -> Tensor:
-    """What to add to y = Wx + b so that it becomes scaling·(Wx + change) + b (DoRA)."""
+    """Return the addend that turns y = Wx + b into scaling·(Wx + change) + b (DoRA)."""
     product = y if bias is None else y - bias
     return (scaling - 1) * product + scaling * change

@@ -182,7 +182,7 @@ def _attention_before(base: nn.Module, forked: Sequence[str], names: Mapping[str
 
 
 def _beside(attention: str, output: str) -> bool:
-    """Whether a projection lies in the attention, or in a module beside it: attention.self and attention.output."""
+    """Return whether a projection is in the attention, or in a sibling: attention.self and attention.output."""
     return output.startswith((f"{attention}.", f"{attention.rpartition('.')[0]}.output."))
 
 

@@ -94,7 +94,7 @@ def known_to_peft(layer: Adapted) -> bool:
 
 
 def _peft_tensors(name: str, layer: Adapted) -> Iterator[tuple[str, dict[str, Tensor], int, float]]:
-    """What PEFT adds for a layer, or for each weight of experts: its name there, tensors, rank and scale."""
+    """Yield PEFT's tensors for a layer, or for each weight of experts: its name there, tensors, rank and scale."""
     if not isinstance(layer, LoraExperts):
         yield name, *_module_tensors(name, layer)
         return
@@ -214,7 +214,7 @@ def _describe(update: LowRankUpdate) -> dict[str, Any]:
 
 
 def _form(update: LowRankUpdate) -> str:
-    """What the file holds beside A and B: nothing, DoRA's magnitudes m, or factors c of the outputs as they are now."""
+    """Return the contents of the file beside A and B: none, DoRA's magnitudes m, or current output factors c."""
     if not update.scales_outputs:
         return "plain"
     return "dora" if type(update).output_scaling is DoraUpdate.output_scaling else "scaled"

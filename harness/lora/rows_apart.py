@@ -41,7 +41,7 @@ class _Apart(nn.Module):
         return self.adapted[str(number)]
 
     def each(self, count: int, compute: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-        """What `compute` gives of each adapter's layer and the places of its rows, put together in their order.
+        """Compute each adapter's layer on its own rows, and put the results together in the order of the rows.
 
         Of `count` rows; where these stand with positions in one dimension, a row's stand together.
         """

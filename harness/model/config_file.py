@@ -102,7 +102,7 @@ def _read(path: Path, where: str) -> dict[str, Any]:
 
 
 def _declared(stored: Mapping[str, Any], built: PreTrainedConfig, where: str) -> dict[str, Any]:
-    """What the file says of every key of the configuration's class that changes what is computed."""
+    """Return the file's value of each key of the configuration's class that affects the computation."""
     kind = type(built)
     transformers_logging.set_verbosity_error()
     try:

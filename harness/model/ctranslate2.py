@@ -180,7 +180,7 @@ def _state(variables: Variables) -> Iterator[tuple[str, Tensor]]:
 
 
 def _generation(made: WhisperConfig, tokens: dict[str, int], facts: dict[str, Any]) -> GenerationConfig:
-    """How transformers transcribes with it: Whisper's tokens of languages and tasks, and what it never writes."""
+    """Return transformers' generation settings: Whisper's tokens of languages and tasks, and suppressed tokens."""
     language = re.compile(r"<\|[a-z]{2,3}\|>")
     known = set(facts.get("lang_ids", ()))
     settings: dict[str, Any] = {

@@ -121,6 +121,6 @@ def character_tokens(
 
 
 def _own_characters(folder: Path, made: PreTrainedConfig) -> int:
-    """How many characters the trained head of a base says; 0 where it has none."""
+    """Return how many characters the trained head of a base has; 0 if it has none."""
     trained = any(str(name).endswith("ForCTC") for name in made.architectures or ())
     return int(made.vocab_size) if trained and (folder / "vocab.json").is_file() else 0

@@ -125,7 +125,7 @@ def prompted_tokens(config: HfModelConfig, folder: Path, made: PreTrainedConfig,
 
 
 def _speech_facts(config: HfModelConfig, folder: Path) -> dict[str, Any]:
-    """What generation_config.json does not say of languages, tasks and times, by the tokens of the folder."""
+    """Derive the facts on languages, tasks and times that generation_config.json lacks from the folder's tokens."""
     facts = generation_facts(folder)
     ids = token_ids(tokenizer_of(folder, f"model.address={config.address}"))
     languages = {f"<|{code}|>" for code in LANGUAGES}

@@ -78,7 +78,7 @@ _Colours = tuple[float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class _Architecture:
-    """How to build a network, what its weights expect, and where its ImageNet classifier stands."""
+    """A network's builder, the format of its weights, and the location of its ImageNet classifier."""
 
     build: Callable[[int | None], nn.Module]
     rename: Callable[[str], str]

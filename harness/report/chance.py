@@ -99,7 +99,7 @@ def _of_before(entry: Record) -> list[Constant]:
 
 
 def _words(told: dict[str, Any], details: dict[str, Any]) -> dict[str, str]:
-    """What phrases need beside what a record has."""
+    """Return the values that phrases need in addition to a record's."""
     span = f"the most frequent answer of training, {told['answer']!r}" if told.get("answer") else "no answer"
     labels = ", ".join(told.get("labels", ()))
     return {"what": "place" if "chance" in details else "class", "span": span, "labels": labels}
@@ -126,7 +126,7 @@ def chance(entry: Record, others: Iterable[Record] = ()) -> str:
 
 
 def _before(records: Iterable[Record]) -> str:
-    """What the base scored before any training, by the first record that says so."""
+    """Describe the base's scores before any training, by the first record that has them."""
     for entry in records:
         if (rates := entry.scores.get("base")) is not None:
             window = entry.provenance.arithmetic.get("window")

@@ -202,7 +202,7 @@ def _reference(chosen: dict[str, Record]) -> str:
 
 
 def _cannot_rank(found: Sequence[Confirmed], items: int, folder: Path) -> str:
-    """What a study sees is what its steadiest arm could show: one that moves much is undecided by itself."""
+    """Return why arms cannot be ranked, judged by the difference that the steadiest arm could show."""
     seen = min(each.gap.detectable for each in found if each.gap is not None)
     rows = f"{items:,} test rows and " if items else ""
     size = f"{rows}{len(found[0].runs)} seeds"
@@ -210,7 +210,7 @@ def _cannot_rank(found: Sequence[Confirmed], items: int, folder: Path) -> str:
 
 
 def _too_few(runs: Sequence[Record]) -> str:
-    """Why there are too few repetitions for a verdict; empty where there are enough. `runs` are those of one arm."""
+    """Return why there are too few repetitions for a verdict; empty if there are enough. `runs` are of one arm."""
     orders = len({tuple(run.continual.tasks) for run in runs})
     speakers = len(runs[0].data.speakers.get("test", ()))
     if len(runs) < LEAST_SEEDS:
@@ -292,7 +292,7 @@ def answer(found: Confirmation) -> str:
 
 
 def _asked(found: Confirmation) -> tuple[str, tuple[Verdict, ...], str]:
-    """What is asked of an adapter: to do as well as full fine-tuning or an adapter, or better than a lesser arm."""
+    """Return the question about an adapter: as good as full fine-tuning or an adapter, or better than a lesser arm."""
     reference = next(each.entry for each in found.arms if each.gap is None)
     if reference.lora.trains_whole_base or reference.parameters.adapter:
         return "enough", ("better", "equal within the margin"), "reaches"
@@ -355,7 +355,7 @@ def _notes(found: Confirmation) -> str:
 
 
 def _counted(found: Confirmation) -> str:
-    """How test rows count in a measure that is no mean over them, or why they do not."""
+    """Describe how test rows count in a measure that is no mean over them, or why they do not."""
     if found.seeds_alone:
         return f"Test rows are not counted: {found.seeds_alone}."
     if found.groups:

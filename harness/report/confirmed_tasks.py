@@ -101,7 +101,7 @@ def not_confirmed(records: Sequence[Record]) -> list[str]:
 
 
 def _best_alone(arms: Sequence[Mapping[int, Record]]) -> dict[str, Mapping[int, Record]]:
-    """Of each task the trials of its best arm, by their seeds; arms without a failed seed go before others."""
+    """Return, for each task, the trials of its best arm, by their seeds; arms without a failed seed come first."""
     by_task: dict[str, list[Mapping[int, Record]]] = {}
     for runs in filter(None, arms):
         by_task.setdefault(tasks_of(next(iter(runs.values())))[0], []).append(runs)
@@ -175,7 +175,7 @@ def answer(found: ConfirmedMultitask) -> str:
 
 
 def _learned_nothing(found: ConfirmedMultitask) -> Iterator[str]:
-    """Which tasks some runs alone did not learn: an arm's gain is then no measure of what it shares."""
+    """Yield the tasks that some single-task runs did not learn: a gain then does not measure what is shared."""
     sample = found.arms[0].runs[0]
     known = {constant.measure: constant.test for constant in constants(sample)}
     for task, runs in found.alone.items():

@@ -106,7 +106,7 @@ def _areas(positive: NDArray[np.bool_], scores: Floats, groups: Whole) -> Floats
 
 
 def _below(scores: Floats, others: Floats) -> Floats:
-    """How many of the others are below each score, ties counted half."""
+    """Count the others that are below each score, ties counted half."""
     ordered = np.sort(others)
     found: Floats = (np.searchsorted(ordered, scores) + np.searchsorted(ordered, scores, "right")) / 2
     return found

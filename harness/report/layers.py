@@ -120,7 +120,7 @@ def _half(changes: Sequence[LayerChange]) -> int:
 
 
 def _most_used(changes: Sequence[LayerChange]) -> str:
-    """For each arm with a rank to use: the layers that use the most and the least of it."""
+    """Return, for each arm with a rank to use, the layers that use the most and the least of it."""
     lines = []
     for arm in _arms(changes):
         mine = [change for change in changes if change.arm == arm]

@@ -113,7 +113,9 @@ def _tie(entry: Record, kept: Sequence[Record], objectives: Objectives, margin: 
 
 
 def _alike(one: Record, other: Record, objectives: Objectives, margin: float) -> bool:
-    """Whether the intervals over validation items overlap; without them, whether the margin covers the difference."""
+    """Return whether the intervals over validation items overlap; without them, whether the margin covers the
+    difference.
+    """
     found = [_interval(each, objectives) for each in (one, other)]
     if found[0] is None or found[1] is None:
         return abs(_score(one, objectives) - _score(other, objectives)) <= margin

@@ -168,7 +168,7 @@ def _again(records: Sequence[Record]) -> list[Record]:
 
 
 def _confirm(folder: Path) -> ConfirmConfig:
-    """What the study in a folder says of its confirmation."""
+    """Return the settings of the confirmation of the study in a folder."""
     return ConfirmConfig(**(stored_sweep(folder).get("confirm") or {}))
 
 
@@ -262,7 +262,7 @@ def _shared(entry: Record) -> str:
 
 
 def _undecided(results: Sequence[ArmResult], records: Sequence[Record]) -> str:
-    """What a search can say that nobody has confirmed."""
+    """State the result of a search without a confirmation."""
     leader = max((result for result in results if result.best), key=lambda result: goodness(_trial_of(result)))
     entry = _trial_of(leader)
     score = f"validation {headline_metric(entry)} {figure(headline_score(entry, 'val'))}"
@@ -335,7 +335,7 @@ _TESTS_OF_ITEMS = {
 
 
 def _compared(name: str, tested: bool, over_items: bool) -> str:
-    """What the brackets of a score are, and by which test trials are compared; `over_items`: there are brackets."""
+    """Describe the brackets of a score, and how test trials are compared; `over_items`: there are brackets."""
     used = "Test was not used to choose." if tested else "Test was left unread."
     tests = _TESTS | (_TESTS_OF_ITEMS if over_items else {})
     if name not in tests:

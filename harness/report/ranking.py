@@ -37,7 +37,7 @@ def cannot_rank(entry: Record, means: Sequence[Mean], seen: float, size: str, fo
 
 
 def _level(entry: Record, folder: Path) -> tuple[str, float] | None:
-    """What is known to score best without having learned anything, and its score on test."""
+    """Return the best constant answer that is known, and its score on test."""
     name, guessing = headline_metric(entry), entry.data.details.get("chance")
     always = constant(entry)
     found = [(always.said, always.test)] if always is not None and always.test is not None else []

@@ -36,7 +36,7 @@ class ScoreMatrices:
 
 
 class _NoRows(Exception):
-    """Why test rows cannot be counted."""
+    """The reason why test rows cannot be counted."""
 
 
 def score_matrices(shared: Mapping[str, Sequence[Record]], folder: Path) -> ScoreMatrices:

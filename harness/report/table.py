@@ -337,7 +337,7 @@ def arm_rows(results: Sequence[ArmResult]) -> list[list[str]]:
 
 
 def _constant_row(always: Constant, header: Sequence[str], short: str) -> list[str]:
-    """What is scored without having learned anything, below what was trained."""
+    """Return the row of a constant answer's scores, below the trained arms."""
     scores = {f"val {short}": always.val, f"test {short}": always.test}
     return [always.row, *(always.cell(scores.get(title.removesuffix(" [95 %]"))) for title in header[1:])]
 

@@ -120,7 +120,7 @@ def _spreads_of(items: Mapping[str, Floats], kinds: Mapping[str, str]) -> dict[s
 
 
 def _spread(own: float, alike: Floats, seeds: int) -> _Spread:
-    """That of all arms of a kind together, and never less than its own.
+    """Pool the spread of all arms of a kind, and never go below the arm's own.
 
     An arm that an F test tells apart from its like is judged by itself, with the degrees of freedom that it has alone.
     """

@@ -88,7 +88,7 @@ def _pruner_mistakes(sweep: SweepConfig) -> Iterator[str]:
 
 
 def _halving_mistakes(config: Config) -> Iterator[str]:
-    """What trials that wait at rungs cannot be."""
+    """Yield the errors for trials that wait at rungs."""
     sweep = config.sweep
     assert sweep is not None
     pruner = sweep.pruner or {"name": ""}
@@ -160,7 +160,7 @@ _ABOVE_0 = ("parameters.trainable", "parameters.total", "memory.", "time.", "flo
 
 
 def _objective_mistakes(config: Config) -> Iterator[str]:
-    """What is wrong with objectives and constraints, and with a pruner or a sampler beside several objectives."""
+    """Yield the errors in objectives and constraints, and in a pruner or a sampler with several objectives."""
     sweep = config.sweep
     assert sweep is not None
     objectives, valid, possible = sweep.objectives or {}, figure_names(), config.task.objectives
@@ -190,7 +190,7 @@ def _objective_mistakes(config: Config) -> Iterator[str]:
 
 
 def _unreachable(config: Config, name: str) -> str | None:
-    """Why no trial of the study reaches a figure, as far as that is seen before one has run."""
+    """Return why no trial of the study reaches a figure, as far as that is known before one has run."""
     assert config.sweep is not None
     varied = {key.partition(".")[0] for arm in arms(config.sweep) for key in (*arm.values, *arm.nuisance)}
     if name == "forgetting" and not config.task.in_turn and "task" not in varied:
@@ -252,7 +252,7 @@ def _unsuitable(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
 
 
 def _enqueue_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
-    """What is no dimension of an arm, or no value of it, among the points that are tried first."""
+    """Yield an error for enqueued values that are no dimension of an arm, or outside its range."""
     points_given = sweep.enqueue or []
     if points_given and sweep.sampler is not None and sweep.sampler["name"] in ("grid", "qmc"):
         own = "has points of its own from the first; sweep.enqueue=null"
@@ -278,7 +278,7 @@ def _enqueue_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
 
 
 def _history_mistakes(sweep: SweepConfig) -> Iterator[str]:
-    """What is wrong with the studies to learn from, as far as that shows without reading them."""
+    """Yield the errors in the studies to learn from, as far as they are known without reading them."""
     sources = sweep.history or []
     kind = sampler_kind(sweep.sampler)
     if sources and not (kind.learns and kind.history):
@@ -299,14 +299,14 @@ def _history_mistakes(sweep: SweepConfig) -> Iterator[str]:
 
 
 def _learns_alone(sweep: SweepConfig) -> str:
-    """What is said of a sampler that cannot learn from trials that it did not propose."""
+    """Return the error for a sampler that cannot learn from trials that it did not propose."""
     name = (sweep.sampler or {"name": "tpe"})["name"]
     why = "learns from its own trials alone" if sampler_kind(sweep.sampler).learns else "does not learn from trials"
     return f"sweep.sampler={name} {why}; tpe and gp learn from those of"
 
 
 def _transfer_mistakes(sweep: SweepConfig, all_arms: list[Arm]) -> Iterator[str]:
-    """What keeps arms from learning from one another."""
+    """Yield the reasons why arms cannot learn from one another."""
     if not sweep.transfer:
         return
     kind = sampler_kind(sweep.sampler)
@@ -331,7 +331,7 @@ def _donor_mistakes(config: Config) -> Iterator[str]:
 
 
 def _of_space(where: str, kind: SamplerKind, arm: Arm, trials: int) -> Iterator[str]:
-    """What a sampler cannot take of an arm's dimensions; a baseline is drawn evenly then."""
+    """Yield the dimensions of an arm that a sampler does not support; a baseline is drawn uniformly then."""
     space, why = arm.nuisance, list(untaken(kind, arm))
     if arm.baseline and why:
         return
@@ -344,7 +344,7 @@ def _of_space(where: str, kind: SamplerKind, arm: Arm, trials: int) -> Iterator[
 
 
 def _memory_mistakes(config: Config) -> Iterator[str]:
-    """Whether a budget of bytes counts another optimiser's state than trains."""
+    """Yield an error if a budget of bytes counts the state of another optimiser than the one that trains."""
     budget, optimizer = config.sweep.budget if config.sweep else None, config.optimizer
     own = optimizer.name in ("AdamW", "Adam") and not (optimizer.arguments or {}).get("amsgrad")
     if budget is not None and budget.memory is not None and not own:

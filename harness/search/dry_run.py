@@ -82,7 +82,7 @@ _WORST_OF = 64
 
 
 def _could_end_one(plan: SearchPlan, trials: int, steps: Sequence[int]) -> bool:
-    """Whether a pruner of Optuna's ends the worst trial that there can be before its last step.
+    """Return whether a pruner of Optuna's ends the worst possible trial before its last step.
 
     It is held against trials that are as good as can be, which are evaluated at the same `steps`; worst is the lowest
     score, or the highest, which a threshold may forbid.

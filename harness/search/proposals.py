@@ -38,7 +38,7 @@ def propose(
 
 
 def _sampled(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier], others: Sequence[Known]) -> Point:
-    """What a sampler proposes that reads all it needs off the trials: the arm's own and those of others."""
+    """Propose a point by a stateless sampler, which reads the trials of the arm and of others."""
     kind = sampler_kind(plan.sampler)
     study = plan.study(make_sampler(plan.sampler, arm.nuisance, _sampler_seed(arm, index, plan)))
     if kind.learns:
@@ -85,7 +85,7 @@ def within_budget(point: Point, plan: SearchPlan) -> Point:
 
 
 def _replayed(arm: Arm, index: int, plan: SearchPlan, earlier: Sequence[Earlier]) -> Point:
-    """What a sampler proposes that notes its own state in the study: all its earlier proposals are made once more.
+    """Propose a point by a sampler that keeps its state in the study: all its earlier proposals are replayed.
 
     A trial that was proposed from other records than there are now, as of a predecessor that has been reopened since,
     teaches nothing: it is no trial that this sampler asked for.

@@ -78,7 +78,7 @@ DOMINANCE_MARGIN = 0.01
 def _dominated(
     plan: SearchPlan, own: Mapping[str, float], reports: Reports, other: Record, *, step: int, margin: float
 ) -> bool:
-    """Whether another trial costs no more, and at the same step had a better score by more than the margin."""
+    """Return whether another trial costs no more, and at the same step had a better score by more than the margin."""
     curve = curve_of(other)
     if step not in curve:
         return False

@@ -40,7 +40,7 @@ def _idle_seconds() -> float:
 
 
 def _quota(group: Path) -> list[float]:
-    """How many cores a control group has the time of; nothing where it is not bound."""
+    """Return how many cores' time a control group has; empty if it is unlimited."""
     newer, older = group / "cpu.max", (group / "cpu.cfs_quota_us", group / "cpu.cfs_period_us")
     if newer.exists():
         words = newer.read_text().split()

@@ -43,7 +43,7 @@ class _Pin:
 
 
 class _Pins:
-    """What this process knows of revisions: those of the study's lock file, and those that it has resolved itself."""
+    """The revisions that this process knows: those of the study's lock file, and those that it has resolved itself."""
 
     def __init__(self) -> None:
         self.path: Path | None = None
@@ -180,7 +180,7 @@ def _above(path: str, name: str) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class _Wanted:
-    """Which files of a repository are used: those of a model, its weights among them or not, or one file's."""
+    """The files of a repository that are used: those of a model, with or without its weights, or a single file."""
 
     weights: bool
     file: str | None
@@ -239,7 +239,7 @@ def _snapshot(address: str, repository: str, revision: str, wanted: _Wanted) -> 
 def _cached(
     address: str, repository: str, revision: str, wanted: _Wanted, reason: Exception
 ) -> tuple[Path, str, list[str]]:
-    """What the hub's own cache holds of a revision, where the hub does not answer."""
+    """Find a revision in the hub's own cache, if the hub does not answer."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

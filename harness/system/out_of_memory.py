@@ -80,7 +80,9 @@ def _cgroup_limits() -> list[int]:
 
 
 def _cgroup_use() -> list[tuple[int, int]]:
-    """For each control group with a memory limit: the limit, and the memory held without files that can be dropped."""
+    """Return, for each control group with a memory limit, the limit and the memory held without files that can be
+    dropped.
+    """
     names = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
     found = []
     for group in control_groups("memory"):

@@ -53,7 +53,7 @@ def _each(path: Path, files: Files[C], folder: Path, cells: Mapping[Any, object]
 
 
 def _in_folder(root: Path, files: Files[C]) -> list[NamedFile[C]]:
-    """By their names below the folder; what else there is in it is passed over."""
+    """List files by their names below the folder; other files in it are ignored."""
     read, unread, _ = told_apart(list(files_in(root)), files.suffixes, files.unread)
     contents = files.read(read)
     problems = {path: each.problem for path, each in zip(read, contents, strict=True) if each.problem}

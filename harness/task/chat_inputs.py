@@ -183,7 +183,7 @@ def end_of_turn(template: ChatTemplate) -> int | None:
 
 
 def _inside(offsets: Sequence[Span], spans: Sequence[Span]) -> np.ndarray:
-    """Which tokens have characters of the spans."""
+    """Return which tokens have characters of the spans."""
     starts, ends = np.array(offsets).reshape(-1, 2).T
     found = np.zeros(len(starts), dtype=bool)
     for first, last in spans:

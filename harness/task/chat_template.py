@@ -138,7 +138,7 @@ class ChatTemplate:
 
     @cached_property
     def _always_asks(self) -> bool:
-        """Whether every text ends in what the assistant's turns begin with, as in the first Llama 3 Instruct."""
+        """Return whether every text ends in the prompt of the assistant's turns, as in the first Llama 3 Instruct."""
         try:
             asked, answered, further = (
                 self.text(messages) for messages in (EXAMPLE[:1], EXAMPLE, (*EXAMPLE, EXAMPLE[0]))

@@ -170,7 +170,8 @@ _TokenPairs = list[tuple[list[int], list[int]]]
 
 
 def _joined(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str]], delimiter: str) -> _TokenPairs:
-    """For a causal model, which reads both as one text: an option has the tokens with characters after its question.
+    """Tokenise for a causal model, which reads both as one text: an option has the tokens with characters after its
+    question.
 
     Blanks at the end of a question are the option's, since tokens begin with them.
     """
@@ -186,7 +187,7 @@ def _joined(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str
 
 
 def _paired(folder: Path, special: SpecialTokens, pairs: Sequence[tuple[str, str]], _: str) -> _TokenPairs:
-    """For an encoder and a decoder, which read one sequence each."""
+    """Tokenise for an encoder and a decoder, which read one sequence each."""
     tokenizer = load_tokenizer(folder)
     begin = [] if special.begin is None else [special.begin]
     read = tokenizer.sources([question for question, _ in pairs])

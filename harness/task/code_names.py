@@ -124,7 +124,7 @@ def _tags(function: Function, starts: list[Place], classes: set[str], exceptions
 
 
 def _walk(node: ast.AST) -> Iterator[ast.AST]:
-    """What is in a node, but for what is in f-strings: they are one token, as in Python 3.11."""
+    """Yield the nodes in a node except those in f-strings: they are one token, as in Python 3.11."""
     waiting = [node]
     while waiting:
         yield (each := waiting.pop())
@@ -133,7 +133,7 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_dotted(node: ast.expr) -> bool:
-    """Whether an expression is names with dots between them."""
+    """Return whether an expression is names with dots between them."""
     while isinstance(node, ast.Attribute):
         node = node.value
     return isinstance(node, ast.Name)

@@ -119,7 +119,7 @@ def _documented(
 
 
 def _facts(function: Function) -> tuple[str, ...]:
-    """What a function does, functions and classes inside it left out."""
+    """Return the facts about a function, without functions and classes inside it."""
     decorators = {last_name(node.func if isinstance(node, ast.Call) else node) for node in function.decorator_list}
     nodes = list(_own_nodes(function))
     calls = {last_name(node.func) for node in nodes if isinstance(node, ast.Call)}

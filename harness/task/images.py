@@ -165,12 +165,12 @@ def open_picture(image: Path | bytes, span: Sequence[float] | None = None) -> "I
 
 
 def _is_deep(opened: "Image") -> bool:
-    """Whether it is grey with more than 8 bits, whose values above 255 Pillow would cut."""
+    """Return whether it is grey with more than 8 bits, whose values above 255 Pillow would cut."""
     return opened.mode.startswith(("I", "F"))
 
 
 def _has_16_bits(opened: "Image") -> bool:
-    """Whether its levels are 0 to 65535; Pillow scales those of PGM to these, and may hold them in 32 bits."""
+    """Return whether its levels are 0 to 65535; Pillow scales those of PGM to these, and may hold them in 32 bits."""
     return opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in ("PNG", "PPM"))
 
 

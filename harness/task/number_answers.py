@@ -68,7 +68,7 @@ def _in_digits(found: re.Match[str]) -> str | None:
 
 
 def _plain(digits: str) -> str:
-    """As Python reads it: without what groups thousands, with a decimal point."""
+    """Normalise a number for Python: without thousands separators, with a decimal point."""
     digits = re.sub(_BLANKS, "", digits)
     if re.match(_COMMAS, digits):
         return digits.replace(",", "")

@@ -51,8 +51,8 @@ _PAIRS = (
 
 @dataclasses.dataclass
 class _Findings:
-    """What is found out while files are read: rows that are left out, how files are written, what messages hold that
-    is not read, and `columns` that are not.
+    """The findings of reading files: rows that are left out, how files are written, unread fields of messages, and
+    unread `columns`.
     """
 
     left: dict[str, list[str]] = dataclasses.field(default_factory=dict)
@@ -207,7 +207,7 @@ def _pair(config: ChatTaskConfig, where: str, names: list[str], answered: bool) 
 
 
 def _side(table: Table, key: str, name: str, role: str) -> dict[object, list[Message]]:
-    """What one side of each row says: a text, or messages of a list; of an empty cell nothing."""
+    """Return one side of each row: a text, or messages of a list; none for an empty cell."""
     if "{" in name:
         texts = zip(table.frame.index, filled(table, key, name, gaps_allowed=role == "user"), strict=True)
         return {row: [{"role": role, "content": text}] if text else [] for row, text in texts}
@@ -285,21 +285,21 @@ def _read(config: ChatTaskConfig, split: str, where: str, table: Table, findings
 
 
 def _before_answers(messages: Sequence[Message]) -> Iterator[str]:
-    """What stands before each turn of the assistant, as text."""
+    """Yield the text before each turn of the assistant."""
     for place, message in enumerate(messages):
         if message["role"] == "assistant":
             yield as_text(messages[:place])
 
 
 def _opening(messages: Sequence[Message]) -> str:
-    """What stands before the first answer to a user, as text; a greeting of the assistant is none."""
+    """Return the text before the first answer to a user; a greeting of the assistant is none."""
     asked = [message["role"] for message in messages].index("user") if _is_asked(messages) else 0
     answered = next(at for at in range(asked, len(messages)) if messages[at]["role"] == "assistant")
     return as_text(messages[:answered])
 
 
 def _is_asked(messages: Sequence[Message]) -> bool:
-    """Whether a user speaks before the last turn, which is an answer."""
+    """Return whether a user speaks before the last turn, which is an answer."""
     return any(message["role"] == "user" for message in messages[:-1])
 
 

@@ -98,7 +98,7 @@ def _of_few_groups(
 
 
 def _of_one_answer(labels: Sequence[Hashable], parts: SplitRows, least: int = 2) -> bool:
-    """Whether a held-out split, of so many rows at `least`, has one answer alone, and there are others."""
+    """Return whether a held-out split, of so many rows at `least`, has one answer alone, and there are others."""
     mine = list(labels)
     held = [[mine[place] for place in places] for split, places in parts.items() if split != "train"]
     return len(set(mine)) > 1 and any(len(set(answers)) == 1 and len(answers) >= least for answers in held)

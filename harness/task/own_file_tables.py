@@ -79,7 +79,7 @@ def _refuse_pixels(where: str, table: Table, usual: Collection[str]) -> None:
 
 
 def _rule(files: Files[Any]) -> str:
-    """What ends the line of a column that is not found."""
+    """Return the end of an error on a missing column."""
     return f", or a template of its columns, as 'files/{{id}}{files.suffixes[0]}'"
 
 
@@ -161,7 +161,7 @@ def cells_of(table: Table, key: str, column: str) -> pd.Series:
 
 
 def _plain(config: FileTableConfig) -> str:
-    """What the column of files is called once they are read: a template would be filled again."""
+    """Return the name of the column of files once they are read: a template would be filled again."""
     return config.columns_read["text"].replace("{", "<").replace("}", ">")
 
 

@@ -49,7 +49,7 @@ UNREAD_IMAGES = (
 
 @dataclasses.dataclass
 class _Found:
-    """What stands in the class folders of all splits: (file, split, class) for each that is an image's by its name."""
+    """The image files in the class folders of all splits: (file, split, class) for each, by its name."""
 
     images: list[tuple[Path, str, str]] = dataclasses.field(default_factory=list)
     passed_over: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -171,7 +171,7 @@ def _refuse_masks(found: _Found) -> None:
 
 
 def _inner_folders(found: _Found) -> list[str]:
-    """What is told of folders that are in every class folder."""
+    """Return warnings about folders that are in every class folder."""
     inner: dict[str, set[str]] = {}
     for path, _, label in found.images:
         inner.setdefault(label, set()).add(path.parent.name)
@@ -184,7 +184,7 @@ def _named(paths: Sequence[Path]) -> str:
 
 
 def _hint(place: Path) -> str:
-    """Where the splits are, if they stand a folder deeper."""
+    """Say where the splits are, if they are one folder deeper."""
     for inner in folders_in(place):
         if any(split_named(deeper.name) for deeper in folders_in(inner)):
             return f"; splits are in task.data={inner}"
@@ -192,7 +192,7 @@ def _hint(place: Path) -> str:
 
 
 def _beside(place: Path, empty: Sequence[str]) -> str:
-    """Where the classes are, if one folder beside those without images has several."""
+    """Say where the classes are, if one folder beside those without images has several."""
     others = [inner for inner in folders_in(place) if inner.name not in empty]
     if not empty or len(others) != 1 or len(classes := folders_in(others[0])) < 2:
         return ""
@@ -219,7 +219,7 @@ def _unlabelled(config: FolderTaskConfig, root: Path, found: _Found) -> set[Path
 
 
 def _looked_at(found: _Found, rendering: Rendering) -> dict[Path, Looked]:
-    """What each file is that can be read; the others are broken."""
+    """Read each file that can be read; the others are broken."""
     paths = [path for path, _, _ in found.images]
     every = dict(zip(paths, look_at(paths, rendering), strict=True))
     found.broken |= {path: looked.problem for path, looked in every.items() if looked.problem}
@@ -272,7 +272,7 @@ def _shared(config: FolderTaskConfig, root: Path, found: _Found, digests: dict[P
 
 
 def _in_two_splits(found: _Found, digests: dict[Path, Looked]) -> list[str]:
-    """What is told of pictures that stand in two of the splits that are given, where they are kept."""
+    """Return warnings about pictures that are in two of the given splits, if they are kept."""
     pixels = {split: [digests[path].pixels for path, of, _ in found.images if of == split] for split in SPLITS}
     return [
         f"{len(places)} pictures of {names.partition(' and ')[2]} stand in {names.partition(' and ')[0]}, too"
@@ -281,7 +281,7 @@ def _in_two_splits(found: _Found, digests: dict[Path, Looked]) -> list[str]:
 
 
 def _in_several_classes(found: _Found, digests: dict[Path, Looked]) -> list[str]:
-    """What is told of the same pictures in several classes, where they are kept."""
+    """Return warnings about the same pictures in several classes, if they are kept."""
     keys = [digests[path].pixels for path, _, _ in found.images]
     clashes = contradictions(keys, [label for _, _, label in found.images])
     return [f"the same picture in several classes, {len(clashes)} times"] if clashes else []
@@ -294,7 +294,7 @@ def _refuse_unknown(config: FolderTaskConfig, root: Path, found: _Found, classes
 
 
 def _only_train(root: Path, found: _Found, classes: tuple[str, ...]) -> str:
-    """How to learn from training alone, where a held-out split has one folder, which is none of the classes."""
+    """Say how to learn from training alone, if a held-out split has one folder, which is none of the classes."""
     held = {split: {label for _, of, label in found.images if of == split} for split in SPLITS}
     if not any(len(labels) == 1 and not labels & set(classes) for labels in held.values()):
         return ""

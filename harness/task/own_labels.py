@@ -49,7 +49,7 @@ def with_label_sets(config: OwnRowsConfig, where: str, table: Table) -> Table:
 
 
 def _told_of_cells(config: OwnRowsConfig, coded: Mapping[str, int], unsure: Sequence[object]) -> dict[str, str]:
-    """How cells were read that are neither 0 nor 1."""
+    """Return notes on the reading of cells that are neither 0 nor 1."""
     others = {word: value for word, value in coded.items() if word not in DECISIONS}
     told = [f"{word} as {value}" for word, value in others.items() if not value or word == UNCERTAIN]
     if config.labels.blank == "zero":

@@ -73,7 +73,7 @@ def read_own_pairs(
 
 
 def _given(config: FileSeq2seqTaskConfig) -> tuple[dict[str, tuple[str, Table]], list[str]]:
-    """For each given split what names it, and its table; and messages about what is not a split."""
+    """Return, for each given split, its key with its value, and its table; and messages about what is not a split."""
     templates = (config.source, config.target, config.group or config.source)
     wanted = [name for template in templates for name in names_in(template)]
     wanted += [config.time] if config.time else []
@@ -195,8 +195,8 @@ def _drawn(config: PairsConfig, train: pd.DataFrame, shares: Mapping[str, float]
 
 
 def _roots(near: list[str], groups: list[str]) -> tuple[list[str], list[str]]:
-    """For each row, what groups that share a near-identical source have in common, and its group, or its source where
-    it has none.
+    """Return, for each row, the common key of groups that share a near-identical source, and its group, or its source
+    if it has none.
     """
     roots = joined(near, [group and group_key(group) for group in groups])
     return list(map(str, roots)), [group or source for group, source in zip(groups, near, strict=True)]

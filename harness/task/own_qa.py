@@ -49,7 +49,7 @@ class _Row:
 
     @property
     def content(self) -> str:
-        """What is read of it, as one text."""
+        """Return its inputs as one text."""
         return f"{self.question.text}\0{self.question.context}"
 
 
@@ -118,7 +118,7 @@ def read_own_qa(config: ExtractiveQaConfig) -> tuple[str, dict[str, tuple[Questi
 def _without_gap_words(
     config: ExtractiveQaConfig, split: str, where: str, table: Table, left: _Left
 ) -> tuple[str, Table]:
-    """What names a table, and its questions, a row each; answers are spans of a text, whatever they say."""
+    """Return a table's key and value, and its questions, a row each; answers are spans of a text, whatever they say."""
     found, policy, gaps = Words(), config.gap_words, config.gaps
     read = (config.question, config.context)
     rows = without_gap_words(where, split, in_rows(where, table), read, policy=policy, gaps=gaps, found=found)
@@ -323,7 +323,7 @@ def _cut(config: ExtractiveQaConfig, where: str, rows: Rows, left: _Left) -> Row
 
 
 def _shared_contexts(rows: Rows) -> list[str]:
-    """How many contexts of a split are asked about in an earlier one, too."""
+    """Count the contexts of a split with questions in an earlier one, too."""
     contexts = {split: list({normalised(row.question.context) for row in rows[split]}) for split in SPLITS}
     return [
         f"{len(places)} contexts of {names.partition(' and ')[2]} are asked about in {names.partition(' and ')[0]}, too"
@@ -332,7 +332,7 @@ def _shared_contexts(rows: Rows) -> list[str]:
 
 
 def _says_none(rows: Rows) -> list[str]:
-    """What is told of answers that say that there is none, as SubjQA's and QuAC's, and stand in contexts."""
+    """Return warnings about answers that mean that there is none, as in SubjQA and QuAC, and occur in contexts."""
     found: dict[str, list[str]] = {}
     for split, row in _each(rows):
         for answer in row.question.wanted:
@@ -346,7 +346,7 @@ def _says_none(rows: Rows) -> list[str]:
 
 
 def _inside_words(rows: Rows) -> list[str]:
-    """What is told of answers that begin inside a word of their context, where many do."""
+    """Return warnings about answers that begin inside a word of their context, if there are many."""
     every = [(f"{split} {row.question.name}", row.question) for split, row in _each(rows) if row.question.answers]
     inside = [name for name, asked in every if all(in_word(asked.context, at) for _, at in asked.answers)]
     if len(inside) <= _INSIDE * len(every):

@@ -146,14 +146,14 @@ def own_splits(
 
 
 def _why_odd(config: OwnRowsConfig) -> str:
-    """Why splits may be far from their shares."""
+    """Return why splits may be far from their shares."""
     if config.cut == "drawn" or config.answer != "class":
         return TOGETHER
     return EVENLY if config.group is None else OF_GROUPS
 
 
 def _told_of_texts(config: OwnRowsConfig, ordered: Frames, left: Left, what: str) -> list[str]:
-    """What is told of texts that are hardly language, or nearly an earlier one, and of the two texts of a row."""
+    """Return warnings about texts that are hardly language, or nearly an earlier one, and about a row's two texts."""
     told: list[str] = []
     if what == "text":
         rows = {split: [left.name(split, row) for row in frame.index] for split, frame in ordered.items()}
@@ -282,7 +282,7 @@ def _check_cells(where: str, config: OwnRowsConfig, frame: pd.DataFrame) -> None
 
 
 def _contents(frame: pd.DataFrame) -> list[str]:
-    """What is read of each row as one text; two sentences are parted by a NUL."""
+    """Return the inputs of each row as one text; two sentences are joined by a NUL."""
     if "pair" not in frame:
         return list(frame["text"])
     return [f"{text}\0{pair}" for text, pair in zip(frame["text"], frame["pair"], strict=True)]
@@ -325,8 +325,8 @@ def _keep(frames: Frames, kept: set[int], reason: str, left: Left) -> Frames:
 
 
 def _near_contradictions(config: OwnRowsConfig, frames: Frames, left: Left, what: str) -> list[str]:
-    """What is told of texts that have two labels and differ in case, blanks and punctuation only, or not at all, unless
-    it is settled that they are kept.
+    """Return warnings about texts that have two labels and differ in case, blanks and punctuation only, or not at all,
+    unless a setting keeps them.
     """
     if config.duplicates == "keep":
         return []
@@ -341,7 +341,7 @@ def _near_contradictions(config: OwnRowsConfig, frames: Frames, left: Left, what
 
 
 def _damaged(frames: Frames, left: Left) -> list[str]:
-    """What is told of texts that lost characters before they came here."""
+    """Return warnings about texts that lost characters before they were given."""
     return damaged(
         {
             left.name(split, row): content

@@ -96,7 +96,7 @@ def read_own_tokens(config: TokenLabelsTaskConfig) -> tuple[str, Rows, DataFindi
 
 
 def _given(config: TokenLabelsTaskConfig) -> tuple[dict[str, _Given], list[str]]:
-    """For each given split what names it, its rows, and how it is written; and messages about other splits."""
+    """Return, for each given split, its key and value, its rows, and their format; and messages about other splits."""
     if config.dataset is not None:
         where, wanted = f"task.dataset={config.dataset}", _wanted(config)
         found, told = load_splits(config.dataset, config.subset, wanted, config.split_names)
@@ -114,7 +114,7 @@ def _given(config: TokenLabelsTaskConfig) -> tuple[dict[str, _Given], list[str]]
 
 
 def _of_tables(config: TokenLabelsTaskConfig, tables: Mapping[str, tuple[str, Table]]) -> dict[str, _Given]:
-    """Of each split of tables the same, those of training's table among them that a column of it names."""
+    """Return the same for each split of tables, including those in training's table that a column names."""
     given = {}
     for split, (where, table) in tables.items():
         _check_columns(config, where, table)

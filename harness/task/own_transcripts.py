@@ -254,7 +254,7 @@ def _usual_speaker(config: TranscriptsConfig, table: Table) -> str | None:
 
 
 def _without_the_one(given: Splits) -> Splits:
-    """Where one speaker says everything, nothing is to be kept apart: the recordings as if nobody was named."""
+    """Return the recordings without a speaker if one speaks all of them: then no speakers are kept apart."""
     if len({each.speaker for part in given.values() for each in part}) > 1:
         return given
     return {split: [dataclasses.replace(each, speaker="") for each in part] for split, part in given.items()}
@@ -337,14 +337,16 @@ def _cut(config: TranscriptsConfig, where: str, given: Splits, formats: dict[str
 
 
 def _without_speaker(column: str | None, splits: Splits) -> list[str]:
-    """What is told of recordings of nobody, where others have a speaker."""
+    """Return warnings about recordings without a speaker, if others have one."""
     groups = {split: {each.row: each.speaker for each in part} for split, part in splits.items()}
     known = any(speaker for part in groups.values() for speaker in part.values())
     return without_group(f"task.speaker={column}", groups) if known else []
 
 
 def _shared_texts(splits: Splits) -> list[str]:
-    """How many transcripts of a split are said in an earlier one, too: the words are then known, the voices may not."""
+    """Count the transcripts of a split that are in an earlier one, too: the words are then known, the voices may not
+    be.
+    """
     keys = {split: [normalised(each.text) for each in part] for split, part in splits.items()}
     said, count = {key for part in keys.values() for key in part}, sum(map(len, keys.values()))
     if len(said) * _OFTEN <= count:

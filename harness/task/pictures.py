@@ -101,7 +101,7 @@ def _looked(
 
 
 def _lost_in(lowest: float, highest: float, span: Sequence[float]) -> str:
-    """What is wrong with a picture that the range of values makes one grey."""
+    """Return the error for a picture that the range of values makes one grey."""
     first, last = in_8_bits(np.array([lowest, highest]), *span).tolist()
     if first < last or lowest == highest:
         return ""
@@ -182,7 +182,7 @@ def told_of(
 def _of_depths(
     files: Sequence[tuple[str, Looked]], rendering: Rendering, labels: Sequence[str], key: bool
 ) -> list[str]:
-    """What is told of grey of more than 8 bits: files of 8 beside it, too little that is left of all, or of some."""
+    """Return warnings about grey of more than 8 bits: files of 8 beside it, or too few levels in all, or in some."""
     contents = [looked for _, looked in files]
     deep = {place for place, looked in enumerate(contents) if looked.is_deep}
     if not deep:
@@ -217,7 +217,7 @@ def values_of(contents: Sequence[Looked], rendering: Rendering) -> dict[str, str
 
 
 def _few_levels(deep: Sequence[Looked], rendering: Rendering, key: bool) -> str:
-    """What is said of files whose values are too near each other for what is black and white; empty where none is."""
+    """Return a warning about files with too few levels between black and white; empty if there are none."""
     lowest, highest = min(each.lowest for each in deep), max(each.highest for each in deep)
     black, white = rendering.range or (0, 65535)
     first, last = in_8_bits(np.array([lowest, highest]), black, white).tolist()
@@ -229,7 +229,7 @@ def _few_levels(deep: Sequence[Looked], rendering: Rendering, key: bool) -> str:
 
 
 def _is_little(looked: Looked, rendering: Rendering) -> bool:
-    """Whether a file of grey of more than 8 bits is nearly black or white beside others that are not."""
+    """Return whether a file of grey of more than 8 bits is nearly black or white, unlike others."""
     if rendering.range is None:
         return looked.highest < _12_BITS
     seen = np.frombuffer(looked.thumbnail, np.uint8)
@@ -237,7 +237,7 @@ def _is_little(looked: Looked, rendering: Rendering) -> bool:
 
 
 def _by_class(places: Collection[int], labels: Sequence[str]) -> str:
-    """How many of each class these are, where that differs much from class to class."""
+    """Count these by class, if the counts differ much."""
     every, mine = Counter(labels), Counter(labels[place] for place in places if labels)
     shares = [mine[label] / count for label, count in every.items()]
     if not shares or max(shares) - min(shares) <= _APART:

@@ -135,7 +135,7 @@ def _tokens(source: str) -> list[tuple[Place, str]]:
 
 
 def _docstring(node: Function) -> tuple[Place, Place] | None:
-    """Where it begins, and where it has ended."""
+    """Return the start and the end of its docstring."""
     first = node.body[0]
     if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
         return extent(first.value)

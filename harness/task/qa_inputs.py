@@ -290,8 +290,8 @@ def _windows(
 
 
 def _parts(count: int, size: int, stride: int | None) -> Iterator[tuple[int, int]]:
-    """Where windows of `size` tokens begin and end among so many, each but the first `stride` tokens before the end of
-    the one before; without it the first alone.
+    """Yield the start and the end of windows of `size` tokens, each but the first `stride` tokens before the end of the
+    one before; without it the first alone.
     """
     begin = 0
     while True:
@@ -322,7 +322,7 @@ def _spans(found: Any, context: str) -> np.ndarray:
 
 
 def _with_marks(context: str, end: int, covered: np.ndarray) -> int:
-    """Where a token ends that has the marks behind it which no token has, also behind characters without a glyph."""
+    """Return the end of a token with the following marks that no token has, also after characters without a glyph."""
     at = end
     while at < len(context) and not covered[at] and not context[at].isspace():
         kind = unicodedata.category(context[at])

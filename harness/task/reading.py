@@ -47,7 +47,7 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class _Counts:
-    """For each row of a split: how many tokens it has, without special ones, and how many of them are unknown."""
+    """The token counts of each row of a split, without special ones, and its unknown tokens."""
 
     own: np.ndarray
     unknown: np.ndarray
@@ -87,7 +87,7 @@ def read_by_tokenizer(
 
 
 def _way(texts: Sequence[str]) -> str:
-    """What reads texts that are unknown: a word of over 100 letters is one unknown token, whatever they are."""
+    """Return the setting for unknown texts: a word of over 100 letters is one unknown token, in any case."""
     long = sum(len(text) > _LONG_WORD and not re.search(r"\s", text.strip()) for text in texts)
     if 2 * long > len(texts):
         return f"these are words of over {_LONG_WORD} letters, as sequences are; part their letters by blanks"
@@ -100,7 +100,7 @@ def _replaced(tokens: Tokens) -> str:
 
 
 def _not_compared(task: Task) -> list[str]:
-    """What is told of characters that a fresh head learns, and that are not compared: punctuation, and case."""
+    """Return warnings about characters that a fresh head learns, and that are not compared: punctuation, and case."""
     described = task.describe()
     alphabet, normalise = str(described.get("alphabet", "")), described.get("normalise", "none")
     cases = "".join(one + one.lower() for one in alphabet if one != one.lower() and one.lower() in alphabet)
@@ -113,7 +113,7 @@ def _not_compared(task: Task) -> list[str]:
 
 
 def _often_cut(split: str, inputs: Inputs) -> list[str]:
-    """What is told of rows that are longer than what is read of them, where these are more than a few."""
+    """Return warnings about rows that are longer than what is read of them, if these are more than a few."""
     cut = {kind: count for kind, count in inputs.truncated().items() if kind in _LONGER}
     return [
         f"{split}: {count} of {len(inputs)} rows are cut ({kind}); {_LONGER[kind]} reads more of them"
@@ -154,7 +154,9 @@ def _percent(share: float) -> str:
 
 
 def _named(task: Task, split: str, chosen: np.ndarray) -> list[str]:
-    """What rows are called: by their place in a user's own file, else as in tables, or by their place in the split."""
+    """Return the names of rows: their place in a user's own file, else their name in tables, or their place in the
+    split.
+    """
     names = task.findings().kept.get(split) or task.names(split) or range(1, len(chosen) + 1)
     return [shortened(str(names[row])) for row in np.flatnonzero(chosen).tolist()]
 
@@ -166,7 +168,7 @@ def _counted(ids: np.ndarray, starts: np.ndarray, unknown: int | None, special: 
 
 
 def _read_alike(task: Task, splits: Mapping[str, Inputs]) -> list[str]:
-    """What is told of rows that have different labels and are the same to a model: unknown words, or cut off."""
+    """Return warnings about rows with different labels that are the same to a model: unknown words, or cut off."""
     keys, labels, names = list[Hashable](), list[Hashable](), list[str]()
     for split, inputs in splits.items():
         if mine := inputs.row_labels():

@@ -61,7 +61,7 @@ def render(size: int, rng: np.random.Generator) -> Scene:
 def _object(
     kind: int, x: np.ndarray, y: np.ndarray, radius: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where an object is (S, S), its surface's depth under its centre's (S, S), and its normals (S, S, 3)."""
+    """Render an object: its mask (S, S), its surface's depth under its centre's (S, S), and its normals (S, S, 3)."""
     angle, slope = rng.uniform(0, np.pi), rng.uniform(-0.8, 0.8, 2)
     height = radius * rng.uniform(0.8, 1.6)
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x

@@ -163,13 +163,13 @@ def _refuse_alike(where: str, what: str, names: Sequence[str], files: Sequence[s
 
 
 def _deeper(folder: Path) -> str:
-    """Where there are recordings in folders of the folder."""
+    """Say where there are recordings in folders of the folder."""
     inner = [path.name for path in folders_in(folder) if any(file.suffix.lower() in WAV for file in files_in(path))]
     return f"; there are in {listed(inner)}; task=audio_folder reads a folder for each class" if inner else ""
 
 
 def _speakers(config: SpokenTaskConfig, known: list[str]) -> dict[str, set[str]]:
-    """Who is in which split: those named, and as many as asked for drawn by `split_seed` from the others."""
+    """Assign speakers to splits: those named, and as many as asked for drawn by `split_seed` from the others."""
     wanted = {"validation": config.validation_speakers, "test": config.test_speakers}
     named = {name: set(who) if isinstance(who, list) else set() for name, who in wanted.items()}
     _check_names(named, known)

@@ -211,7 +211,9 @@ def write_rows(task: Task, path: Path, otherwise: Path | None = None) -> None:
 
 
 def _is_written(path: Path, text: str) -> bool:
-    """Whether a file says this, which it does now where there was none; of several writers one is the first."""
+    """Return whether a file has this content, which is written if there is no file; of several writers one is the
+    first.
+    """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         whole = Path(scratch) / path.name
         whole.write_text(text, encoding="utf-8")

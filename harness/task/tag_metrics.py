@@ -44,7 +44,7 @@ class TagMetrics(Metrics):
         return torch.cat([torch.stack([nats_B / read_B.clamp(min=1), read_B], 1), counts_B5], 1)
 
     def _counts(self, row: list[int], wanted: list[int]) -> list[int]:
-        """For one row: the spans that are right, found, and there; the tokens that are right, and all."""
+        """Count, for one row, the spans that are right, found, and there; the tokens that are right, and all."""
         right = sum(one == other for one, other in zip(row, wanted, strict=True))
         if not self.with_spans:
             return [0, 0, 0, right, len(wanted)]

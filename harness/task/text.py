@@ -186,7 +186,7 @@ def _group_numbers(frames: Frames) -> dict[str, tuple[int, ...]]:
 
 
 def _near(frames: Frames, splits: Mapping[str, Split]) -> dict[str, list[str]]:
-    """What texts share that differ little, of each row; a reader that has made it leaves it in a column."""
+    """Return each row's key that near-identical texts share; a reader that has made it leaves it in a column."""
     return {
         name: list(frame["near"]) if "near" in frame else list(map(normalised_row, splits[name].contents))
         for name, frame in frames.items()
@@ -213,7 +213,7 @@ def _pairs(frame: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _shared_sentences(where: str, splits: dict[str, Split], may_share: bool) -> dict[str, int]:
-    """How many sentences two splits share, where they share any; more than a few are refused."""
+    """Count the sentences that two splits share, if they share any; more than a few are refused."""
     found: dict[str, int] = {}
     names = list(splits)
     for index, first in enumerate(names):

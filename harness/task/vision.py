@@ -112,7 +112,7 @@ def _files(split: ImageSplit, root: Path) -> tuple[str, ...]:
 
 
 def _near(splits: dict[str, ImageSplit]) -> list[str]:
-    """What is told of files of the user's own that look like others of an earlier split."""
+    """Return warnings about the user's own files that look like others of an earlier split."""
     every = {}
     for name, split in splits.items():
         files = ["/".join(path.parts[-2:]) if isinstance(path, Path) else "" for path in split.images]

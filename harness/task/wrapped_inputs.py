@@ -91,7 +91,7 @@ class PaddedInputs(WrappedInputs):
 
 
 def _of_tokens(tensor: Tensor, tokens: int) -> bool:
-    """Whether a tensor (B, L, …) says something of each token; labels of sets of classes are floats (B, C)."""
+    """Return whether a tensor (B, L, …) has a value for each token; labels of sets of classes are floats (B, C)."""
     return tensor.ndim > 1 and tensor.shape[1] == tokens and not tensor.is_floating_point()
 
 

@@ -56,7 +56,7 @@ def _in_pieces(inputs: Inputs, pieces: Sequence[Sequence[int]], rows: Sequence[i
 
 
 def _labels_by_task(batch: dict[str, Tensor]) -> dict[int, float]:
-    """How many labels the mean loss of each task is over: rows, or tokens that are not left out; or their weights."""
+    """Count the labels of each task's mean loss: rows, or tokens that are not left out; or their weights."""
     labels = batch["labels"]
     if "weights" in batch:
         return {0: float(batch["weights"].sum())}

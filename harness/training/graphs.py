@@ -129,7 +129,7 @@ class StepGraphs:
 
 
 class _Graph:
-    """What computes the loss of a batch, and writes its gradients where they were when it was recorded.
+    """A recorded graph that computes the loss of a batch, and writes its gradients to their place at recording.
 
     The parameters stand in it as tensors of their own with the same memory: where gradients are added up belongs to
     the stream that a tensor was first used in.
@@ -169,7 +169,7 @@ class _Graph:
         _free_workspaces()
 
     def reads(self, network: nn.Module) -> bool:
-        """Whether it has the network's parameters where these are."""
+        """Return whether it has the network's parameters at their current place."""
         parameters = dict(network.named_parameters())
         return all(tensor.data_ptr() == parameters[name].data_ptr() for name, tensor in self._stand_ins.items())
 

@@ -46,7 +46,7 @@ def gradient_energies(config: Config) -> dict[str, list[float]]:
 
 
 def _before_training(config: Config, look: Callable[[nn.Module, Feed], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What is seen of the network before it is trained, on the first `lora.calibration` batches."""
+    """Collect a statistic of the network before training, on the first `lora.calibration` batches."""
     _refuse_several(config)
     device = resolve_device(config.trainer.accelerator, 1)
     precision = resolve_precision(config.trainer.precision, device, config.model.base_dtype)

@@ -108,7 +108,7 @@ def _numbers(task: Task, split: str, found: Answers) -> Table | None:
 
 
 def _spans(task: Task, split: str, found: Answers) -> Table | None:
-    """What was answered to each question out of its context, and what is right."""
+    """Return the answer to each question in its context, and the right one."""
     asked = task.asked(split)
     if not asked or len(asked) != len(found.items):
         return None

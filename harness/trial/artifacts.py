@@ -77,8 +77,8 @@ def _save_predictions(module: TrialModule, path: Path) -> None:
 
 
 def _save_answers(task: Task, module: TrialModule, folder: Path) -> None:
-    """What was answered to each test item, with the names of items and classes; and how often each class was taken for
-    each. Only where one process has seen all of them.
+    """Save the answer to each test item, with the names of items and classes, and the confusion matrix. This needs one
+    process that has seen all of them.
     """
     items = _items(module)
     found = Answers(module.metrics.columns, [item for _, item in items], _shares(module), {})
@@ -102,7 +102,7 @@ def _shares(module: TrialModule) -> Tensor | None:
 
 
 def _save_tags(task: Task, module: TrialModule, folder: Path) -> None:
-    """What each token of the test rows was tagged with, and the scores of each type of span.
+    """Save the predicted tag of each token of the test rows, and the scores of each type of span.
 
     Only where one process has seen all rows.
     """

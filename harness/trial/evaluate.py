@@ -87,7 +87,7 @@ def evaluate_trial(trained: Trained, split: str) -> tuple[Evaluation, dict[str, 
 
 
 def _rows_of_training(task: Task, splits: Sequence[str]) -> list[str]:
-    """What is said where a trial is scored on rows that it was trained on, among others."""
+    """Return a warning if a trial is scored on rows that it was trained on, among others."""
     rows = Data.of(task.describe()).rows
     if len(splits) < 2:
         return []
@@ -125,7 +125,7 @@ def _splits(split: str, uncut: Collection[str] = ()) -> tuple[str, ...]:
 
 
 def _facts(config: Config, task: Task, split: str, splits: Sequence[str]) -> dict[str, Any]:
-    """What was scored, on what, and in which floats; where all rows are scored, how they are cut is nothing to tell."""
+    """Return what was scored, on what, and in which precision; if all rows are scored, without the cut of splits."""
     rows, device = Data.of(task.describe()).rows, resolve_device(config.trainer.accelerator, 1)
     return {
         "base": base_identity(config),
@@ -168,7 +168,7 @@ def _evaluate(
 
 
 def _of_one_class(labels: Sequence[float], classes: Sequence[str]) -> list[str]:
-    """What the scores of rows that are all of one class say."""
+    """Return a note on the scores of rows that are all of one class."""
     there = set(labels)
     if not classes or len(there) != 1:
         return []
@@ -177,7 +177,7 @@ def _of_one_class(labels: Sequence[float], classes: Sequence[str]) -> list[str]:
 
 
 def _table(task: Task, found: Mapping[str, Answers], written: _Written | None) -> Table:
-    """What was answered to the rows of splits, with the name of its split before each where there are several."""
+    """Return the answers to the rows of splits, with the name of its split before each if there are several."""
     tables = {split: _named(task, split, answers, written) for split, answers in found.items()}
     if len(tables) == 1:
         return next(iter(tables.values()))
@@ -186,7 +186,7 @@ def _table(task: Task, found: Mapping[str, Answers], written: _Written | None) -
 
 
 def _named(task: Task, split: str, answers: Answers, written: _Written | None) -> Table:
-    """What was answered by names; else what each row came to, and of texts that were written those."""
+    """Return the answers by name; otherwise the result of each row, and for generated texts those."""
     if (table := answer_table(task, split, answers)) is not None:
         return table
     names = named_items(task, split, len(answers.items))

@@ -164,7 +164,7 @@ def _write_adapter(network: Network, form: TransformersForm, trained: Trained, f
 
 
 def _inner_prefix(network: Network, form: TransformersForm) -> str:
-    """What stands before a name in the base where the whole model has it."""
+    """Return the prefix of a base's names in the whole model."""
     name = next(name for name, part in form.model.named_modules() if part is network.base)
     return f"{name}." if name else ""
 
@@ -225,7 +225,7 @@ def _copy_processors(trained: Trained, form: TransformersForm, folder: Path, *, 
 
 
 def _keys(trained: Trained, form: TransformersForm) -> dict[str, object]:
-    """What the base's own config.json does not say, and the adapter needs."""
+    """Return the settings that the adapter needs and the base's own config.json lacks."""
     if not form.heads:
         return {}
     made: Any = form.model.config

@@ -51,7 +51,7 @@ def settled(config: Config) -> Config:
 
 
 def _unmeasured(config: Config) -> str:
-    """Why no steps like those of the trials can be measured here; empty where they can."""
+    """Return why no steps like those of the trials can be measured here; empty if they can."""
     if trains_remotely(config):
         return f"steps are measured here, and launch={config.launch.name} trains elsewhere"
     devices = config.trainer.devices
@@ -68,7 +68,7 @@ def _fused(config: Config) -> Config:
 
 
 def _key(config: Config, device: torch.device) -> str:
-    """What a choice is for: the same data, base, adaptation and batch; learning rates and seeds do not matter."""
+    """Return the key of a choice: the same data, base, adaptation and batch; learning rates and seeds do not matter."""
     asked = {
         "task": config.task.hashed(),
         "model": config.model.hashed() | {"attention": config.model.attends},
@@ -80,7 +80,7 @@ def _key(config: Config, device: torch.device) -> str:
 
 
 def _begun(folder: Path, key: str) -> dict[str, Any] | None:
-    """What a study, or a single trial, in a folder was begun with; None where none was that asked the same."""
+    """Return the choice that a study or a trial in a folder was begun with; None if none has the same key."""
     for path in (folder / CONFIG, *sorted(folder.glob(f"trials/*/{CONFIG}"))):
         try:
             found = read_stored(path)["trainer"]["settled"]
@@ -92,7 +92,7 @@ def _begun(folder: Path, key: str) -> dict[str, Any] | None:
 
 
 def _on_this_machine(config: Config, device: torch.device, key: str) -> dict[str, Any]:
-    """What was found on this machine before, or is now; processes that begin at once find the same."""
+    """Return this machine's cached choice, or measure it now; processes that begin at once find the same."""
     here = {name: value for name, value in environment(device, 1).items() if name not in _OF_THE_CODE}
     digest = hashlib.sha256(json.dumps([key, here], sort_keys=True, default=str).encode()).hexdigest()[:16]
     place = assets.cache_folder() / "precision" / f"{digest}.json"

@@ -88,7 +88,7 @@ class States:
 
 
 def _places(count: int, rows: np.ndarray) -> Tensor:
-    """Where each of so many rows of a split stands among some of them; -1 of the others."""
+    """Return the position of each of so many rows of a split among some of them; -1 for the others."""
     place = torch.full((count,), -1)
     place[torch.from_numpy(rows)] = torch.arange(len(rows))
     return place
@@ -150,7 +150,7 @@ class Features:
 
 
 def _unusable_reason(trial: RunningTrial, prefix: FrozenPrefix | None) -> str:
-    """Why the base has to be run in each step; nothing where what its frozen layers give a row is always the same."""
+    """Return why the base has to run in each step; empty if its frozen layers always give the same for a row."""
     model, train = trial.model, trial.splits["train"]
     if not trial.config.trainer.reuse_features:
         return "in each step"
@@ -186,7 +186,7 @@ def _alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def _bytes_of(found: Tensor, trial: RunningTrial, prefix: FrozenPrefix | None) -> int:
-    """What is kept of the largest split: a vector a row or, of states (B, L, H), one for each of its tokens."""
+    """Return the bytes kept of the largest split: a vector a row or, for states (B, L, H), one a token."""
     splits = trial.splits.values()
     if prefix is None:
         return found[0].numel() * found.element_size() * max(map(len, splits))
@@ -196,7 +196,7 @@ def _bytes_of(found: Tensor, trial: RunningTrial, prefix: FrozenPrefix | None) -
 
 @torch.no_grad()
 def _passes(trial: RunningTrial, batch: dict[str, Tensor], prefix: FrozenPrefix | None) -> Iterator[Tensor | None]:
-    """What would be kept, as in training, twice, and as in evaluation; the random state is left as it was."""
+    """Yield the kept outputs, as in training, twice, and as in evaluation; the random state is restored."""
     model = trial.model.to(trial.device)
     with torch.random.fork_rng(devices=[trial.device] if trial.device.type == "cuda" else []):
         for training in (True, True, False):
@@ -207,7 +207,7 @@ def _passes(trial: RunningTrial, batch: dict[str, Tensor], prefix: FrozenPrefix 
 
 
 def _frozen(trial: RunningTrial, batch: dict[str, Tensor], prefix: FrozenPrefix | None) -> Tensor | None:
-    """What the frozen layers give a batch: features (B, F), or states (B, L, H) that say which token each is of."""
+    """Return the frozen layers' output for a batch: features (B, F), or states (B, L, H) with their tokens."""
     if prefix is None:
         return trial.model.head_input(batch)
     states, mask = prefix.states(batch), batch.get("mask")
@@ -217,7 +217,7 @@ def _frozen(trial: RunningTrial, batch: dict[str, Tensor], prefix: FrozenPrefix 
 
 @torch.no_grad()
 def _passed_over_alike(trial: RunningTrial, batch: dict[str, Tensor], prefix: FrozenPrefix, states: Tensor) -> bool:
-    """Whether the network gives of states what it gives of the batch."""
+    """Return whether the network gives the same output for states as for the batch."""
     trial.model.eval()
     with autocast(trial.precision, trial.device):
         whole = trial.model(batch)

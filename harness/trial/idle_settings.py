@@ -49,5 +49,5 @@ def _of_lora(config: Config, varied: set[str]) -> Iterator[str]:
 
 
 def _has(config: Config, wanted: Callable[[nn.Module], bool]) -> bool:
-    """Whether a layer of the base, of shapes alone, is of a kind."""
+    """Return whether a layer of the base, built from shapes alone, is of a kind."""
     return any(map(wanted, shapes_of(config).base.modules()))

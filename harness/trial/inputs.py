@@ -127,7 +127,7 @@ def base_identity(config: Config) -> dict[str, Any]:
 
 
 def _changed(path: Path) -> int:
-    """When a file, or the last one of a folder, was changed, in nanoseconds."""
+    """Return the last change of a file, or of the latest one in a folder, in nanoseconds."""
     return max(file.stat().st_mtime_ns for file in (path.iterdir() if path.is_dir() else [path]))
 
 

@@ -91,7 +91,7 @@ def _passages(config: MaskedProbeConfig, model: TextModelConfig) -> tuple[Passag
 def _hidden(
     base: nn.Module, passages_NL: np.ndarray, places: np.ndarray, mask: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """What the base makes of hidden tokens (M, H), and which tokens they are (M)."""
+    """Return the base's states of hidden tokens (M, H), and which tokens they are (M)."""
     ids = torch.from_numpy(passages_NL)
     where = torch.from_numpy(places)
     labels, inputs = ids.gather(1, where), ids.scatter(1, where, mask)

@@ -145,7 +145,7 @@ def _check_bases(members: Sequence[_Member]) -> None:
 
 
 def _base(config: Config) -> dict[str, Any]:
-    """What makes a base, and what is read from it, the same: head and dropout are the trial's own."""
+    """Return the settings that identify a base and its inputs: head and dropout are the trial's own."""
     tree = {key: value for key, value in to_dict(config.model).items() if key not in ("name", "head", "dropout")}
     return tree | {"weights": base_identity(config)["sha256"]}
 

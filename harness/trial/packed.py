@@ -32,7 +32,7 @@ def pack_notes(size: int) -> list[str]:
 
 
 def _refused(trial: RunningTrial) -> str:
-    """Why a configuration is not for a pack; empty where it may be."""
+    """Return why a configuration cannot join a pack; empty if it can."""
     settings, model = trial.config.trainer, trial.model
     if trial.context.phase == "confirm":
         return "what it costs is measured"

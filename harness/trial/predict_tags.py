@@ -59,7 +59,7 @@ def _of_table(task: Mapping[str, Any], path: Path, name: str) -> list[tuple[str,
 
 
 def _place_of_words(path: Path, rows: Rows, asked: str) -> int:
-    """Where a line has its word, found as in the trial's own files; a line may have no tag."""
+    """Return the position of the word in a line, found as in the trial's own files; a line may have no tag."""
     if all(len(line.cells) == 1 for _, lines in rows for line in lines):
         return 0
     return place_of_words(f"input={path}", rows, asked, tagged=False)

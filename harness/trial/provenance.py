@@ -93,7 +93,7 @@ def source_of(package: Path) -> dict[str, Any]:
 
 
 def _is_own_checkout(package: Path) -> bool:
-    """Whether git tracks the package, in a repository of this project: another's says nothing of this code."""
+    """Return whether git tracks the package in a repository of this project: another's says nothing about this code."""
     top = _git(package, "rev-parse", "--show-toplevel")
     return bool(top and _git(package, "ls-files", "--", ".")) and _is_own_tree(Path(str(top)))
 
@@ -107,18 +107,18 @@ def _is_own_tree(top: Path) -> bool:
 
 
 def _unanswered(package: Path) -> str:
-    """Why git does not answer in a checkout of this project; empty where it does, or where there is none."""
+    """Return why git does not answer in a checkout of this project; empty if it does, or if there is none."""
     top = next((folder for folder in package.parents if (folder / ".git").exists()), None)
     return _asked(package, "rev-parse", "HEAD")[1] if top is not None and _is_own_tree(top) else ""
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    """What git says in a folder, or None where there is no git, or it fails."""
+    """Return the output of git in a folder, or None if there is no git, or it fails."""
     return _asked(folder, *words)[0]
 
 
 def _asked(folder: Path, *words: str) -> tuple[str | None, str]:
-    """What git says, and, where that is None, why."""
+    """Return the output of git, or None with the reason."""
     # In a hook git's own variables name the repository of the hook.
     # Its configuration may be there, too: where another user owns the checkout, safe.directory.
     kept = {name: value for name, value in os.environ.items() if name[:4] != "GIT_" or name.startswith("GIT_CONFIG_")}

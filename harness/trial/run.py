@@ -67,7 +67,7 @@ Accept = Callable[[Record], bool]
 
 @dataclass
 class _End:
-    """How a trial ended."""
+    """The end of a trial."""
 
     state: State = "complete"
     reason: str = ""
@@ -241,7 +241,7 @@ def _until_it_ends(config: Config, context: TrialContext, draft: Draft, mirror: 
 
 
 def _failed(error: Exception, config: Config, draft: Draft) -> str:
-    """Why a trial failed that did not mean to; what is known of memory that ran out goes into `draft`."""
+    """Return why a trial failed unexpectedly; the facts known when memory ran out go into `draft`."""
     if not is_out_of_memory(error):
         return f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     found = what_ran_out(error, resolve_device(config.trainer.accelerator, config.trainer.devices))

@@ -91,7 +91,7 @@ def find_saved(address: str) -> Saved:
 
 
 def _elsewhere(folder: Path) -> str:
-    """Where an adapter is that lies deeper, as in a checkpoint of a trainer; or what lies there in its place."""
+    """Say where an adapter in a subfolder is, as in a trainer's checkpoint; or what is there in its place."""
     if inner := sorted(path.parent.name for path in folder.glob("*/adapter_config.json")):
         return f"; {listed(inner)} in it has one"
     if (folder / "config.json").is_file() and weight_files(path.name for path in folder.iterdir()):
@@ -100,7 +100,7 @@ def _elsewhere(folder: Path) -> str:
 
 
 def _of_trial(address: str, folder: Path) -> Saved:
-    """What a trial has left, with what its record says of it."""
+    """Read a trial's saved network, with its record."""
     study, name = folder.parent.parent.parent, f"trials/{folder.parent.name}"
     entry = next((each for each in record.read(study) if trial_path(each.trial) == name), None)
     if entry is None:
@@ -226,7 +226,7 @@ def _put_in(network: Network, folder: Path) -> list[str]:
 
 
 def _names_base(base: nn.Module, folder: Path) -> bool:
-    """Whether the first adapted module of a file of PEFT's is one of the base itself."""
+    """Return whether the first adapted module of a PEFT file is one of the base itself."""
     modules = {name for name, _ in base.named_modules()}
     adapted = (name.partition(".lora_")[0] for name in peft_names(read_tensors(folder)) if ".lora_" in name)
     first = next(adapted, None)
@@ -292,7 +292,7 @@ def _output_mapping(saved: Saved, task: Task) -> OutputMapping:
 
 
 def _classes_alike(saved: Saved, task: Task) -> dict[str, str]:
-    """Which class of a saved head each of a task's is, by names that differ in blanks, case or number format.
+    """Map each class of a task to one of a saved head, by names that differ in blanks, case or number format.
 
     Raises ConfigError where they are others.
     """

@@ -107,7 +107,7 @@ def train_and_evaluate(trial: RunningTrial) -> None:
 
 
 def _recorded_steps(module: TrialModule) -> str:
-    """For how many shapes of batches the steps were graphs, or why for none."""
+    """Describe for how many shapes of batches the steps were graphs, or why for none."""
     graphs = module.graphs
     if graphs is None:
         return "a penalty is added to the loss"
@@ -132,7 +132,7 @@ def metrics_by(task: Task, names: Sequence[str]) -> Metrics:
 
 
 def _written(trial: RunningTrial, model: Network) -> Callable[[], dict[str, float]] | None:
-    """What scores texts that are written for validation rows, where that is asked for."""
+    """Return the function that scores generated texts for validation rows, if the trial needs it."""
     asked, generation = trial.config.trainer.text_measures, trial.task.generation_of("validation")
     if not asked or generation is None:
         return None
@@ -147,7 +147,7 @@ def _written(trial: RunningTrial, model: Network) -> Callable[[], dict[str, floa
 
 
 def _score_base(trial: RunningTrial, model: Network) -> None:
-    """What the base writes for test rows before any training, where the task asks for it and its head is not fresh."""
+    """Score the base on test rows before any training, if the task asks for it and its head is not fresh."""
     generation = trial.task.generation if trial.context.test and not trial.spread else None
     fresh = bool(model.head.state_dict()) and vars(trial.config.model).get("head") != "stored"
     if generation is None or not generation.of_base or fresh:
@@ -187,7 +187,7 @@ def _notes(settings: TrainerConfig, steps: Steps, pack_size: int) -> list[str]:
 
 
 def _task_gradients(trial: RunningTrial, model: Network) -> list[TaskGradientsCallback]:
-    """What compares the tasks' gradients, where that is asked for."""
+    """Return the callback that compares the tasks' gradients, if the trial needs it."""
     if not trial.config.task.watches_gradients:
         return []
     train = trial.splits["train"]
@@ -248,7 +248,7 @@ def _score(trial: RunningTrial, trained: Network, trainer: Trainer, module: Tria
 
 
 def _conclude(trial: RunningTrial, module: TrialModule) -> None:
-    """What is measured and kept of the trained network."""
+    """Measure and save the trained network."""
     config, draft, model = trial.config, trial.draft, trial.model
     held_out = trial.splits["test" if trial.context.test else "validation"]
     trial.note_probe_loss_after(trial.home)

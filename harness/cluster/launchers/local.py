@@ -70,7 +70,7 @@ def settle(config: Config) -> Config:
 
 
 def _on_cores(config: Config) -> list[tuple[int, str]]:
-    """How many workers the cores and the memory have room for, those of the study that run already included."""
+    """Return how many workers fit the cores and the memory, those of the study that already run included."""
     there = _running(config)
     need = _WORKER_BYTES + _BYTES_A_WEIGHT * base_parameters(config) * config.launch.pack
     memory = f"memory, {need / 2**30:.1f} GiB each"
@@ -78,7 +78,7 @@ def _on_cores(config: Config) -> list[tuple[int, str]]:
 
 
 def _running(config: Config) -> int:
-    """How many workers of the study run on this machine, where it was begun before."""
+    """Return how many workers of the study already run on this machine."""
     folder = Path(config.results) / config.study
     if not (folder / CONFIG).exists():
         return 0
@@ -180,7 +180,7 @@ class LocalWorkerPool:
 
 
 def _finished(status: StudyStatus, started: Sequence[Process]) -> bool:
-    """Whether the study is done. Raises RuntimeError where no worker is left to continue it."""
+    """Return whether the study is done. Raises RuntimeError if no worker is left to continue it."""
     running = any(process.code is None for process in started)
     if status.done == status.total:
         return not running

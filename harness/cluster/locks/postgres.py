@@ -59,7 +59,7 @@ class PostgresLocks(Locks):
             self._unlock("study")
 
     def _acquired_study_lock(self) -> bool:
-        """Whether the server's queue, which is first come, first served, granted this session the study's lock."""
+        """Return whether the server's queue (first come, first served) granted this session the study's lock."""
         if not self._query(_ACQUIRE, "study"):
             return False
         connection = self._connection

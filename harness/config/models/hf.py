@@ -172,7 +172,7 @@ class HfModelConfig(QuantizableConfig):
         return _facts(path, path.stat().st_mtime_ns) if path is not None and path.is_file() else {}
 
     def _local_folder(self) -> Path | None:
-        """Where it lies, if that can be told without fetching anything."""
+        """Return its path, if that is known without fetching anything."""
         if self.address is None:
             return None
         if self.is_one_file:

@@ -321,7 +321,7 @@ class TaskConfig:
         return [*missing, *itertools.chain.from_iterable(of_parts)]
 
     def _read_by(self, problem: str) -> str:
-        """Which tasks read what stands at a path instead."""
+        """Return the tasks that read the data at a path instead."""
         other = next((others for start, others in _READ_BY.items() if problem.startswith(start)), None)
         return f"; task={self.name} reads a {self.path_kind}, {other}" if other is not None else ""
 

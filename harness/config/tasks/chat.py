@@ -88,7 +88,7 @@ class ChatTaskConfig(OwnTextsConfig, OwnDatasetConfig, WritingTaskConfig):
         return shown_targets(target, {"source": self.source, "system": system})
 
     def _columns(self) -> list[str]:
-        """What is named twice, or by half."""
+        """Return errors for columns that are named twice, or of which one half is missing."""
         templates = {"messages": self.messages, "source": self.source, "target": self.target, "system": self.system}
         mistakes = [*self.source_mistakes(), *template_mistakes(templates)]
         mistakes += [] if self.target is None else self.shown(self.target)

@@ -223,7 +223,7 @@ def _shown(key: str, template: str, answer: str) -> str:
 
 
 def _is_of(field: str, whole: str) -> bool:
-    """Whether a field is another, or an item of it."""
+    """Return whether a field is another, or an item of it."""
     return field == whole or field.startswith((f"{whole}[", f"{whole}."))
 
 
@@ -234,7 +234,7 @@ def template_mistakes(templates: Mapping[str, str | None]) -> list[str]:
 
 
 def _broken(template: str) -> str:
-    """What is wrong with a template; nothing where nothing is."""
+    """Return the error in a template; empty if there is none."""
     try:
         names = names_in(template)
     except ValueError as error:

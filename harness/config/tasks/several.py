@@ -201,7 +201,7 @@ class ContinualTaskConfig(SeveralTasksConfig):
         return mistakes
 
     def _replay_mistakes(self) -> list[str]:
-        """Which rows cannot be joined into one batch."""
+        """Return errors for rows that cannot be joined into one batch."""
         if self.learn != "replay":
             return []
         mistakes, chosen = [], self.chosen.items()

@@ -153,7 +153,7 @@ class OwnTextTaskConfig(OwnTextsConfig, OwnLabelledConfig, LabelColumnsConfig, T
         ]
 
     def _group_mistakes(self) -> list[str]:
-        """Why groups of rows cannot be scored."""
+        """Return why groups of rows cannot be scored."""
         if self.score_group is None or self.answer == "class":
             return []
         return [f"task.score_group={self.score_group}: of rows with a class each, and task.answer={self.answer}; null"]

@@ -102,7 +102,7 @@ class _Scatter:
 
 @contextmanager
 def _gathered(layers: dict[str, Adapted]) -> Iterator[dict[str, _Scatter]]:
-    """What each layer is fed inside the context."""
+    """Collect the inputs of each layer inside the context."""
     seen: dict[str, _Scatter] = {}
 
     def look(name: str, layer: Adapted, _: nn.Module, inputs: tuple[Any, ...]) -> None:

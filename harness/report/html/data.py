@@ -142,7 +142,7 @@ def factors(arm: str) -> dict[str, str]:
 
 
 def _confirmed(group: Group) -> Tree | None:
-    """What was confirmed, against what; differences are of the score that `measure` names; `up` is −1 of a loss."""
+    """Return the confirmed arms and their reference; differences are of the score `measure`; `up` is −1 for a loss."""
     if group.multitask is not None:
         return _multitask(group.multitask)
     if (found := group.confirmed) is None:
@@ -192,7 +192,7 @@ def _confirmed_arm(each: Confirmed) -> Tree:
 
 
 def _provenance(records: Sequence[Record]) -> Tree:
-    """Where the results come from; of several values, each with how many trials have it."""
+    """Return the provenance of the results; if values differ, each with the number of its trials."""
     first = records[0]
     return {
         "command": first.command,

@@ -55,7 +55,7 @@ def settle_codings(where: str, labels: Sequence[str], rows: Sequence[object], no
 
 
 def _told_misspelled(counts: Mapping[str, int], labels: Sequence[str], rows: Sequence[object]) -> list[str]:
-    """What is told of the first names that may be misspelled, and how many more there are."""
+    """Return warnings about the first names that may be misspelled, and the number of further ones."""
     near = _misspelled(counts)
     told = [
         f"{rare!r} ({counts[rare]} rows: {listed(_rows_of(rare, labels, rows))}) is a letter away from {usual!r} "
@@ -95,7 +95,7 @@ def _numbers_for(labels: Sequence[str]) -> tuple[list[str], str, bool]:
 
 
 def _are_joined(labels: Sequence[str]) -> bool:
-    """Whether rows of numbers end where those of words begin, or so, and they are not sorted by class."""
+    """Return whether rows of numbers and rows of words are concatenated, and not sorted by class."""
     kinds = sum(1 for _ in itertools.groupby(labels, str.isdecimal))
     return kinds == 2 and sum(1 for _ in itertools.groupby(labels)) > len(set(labels))
 

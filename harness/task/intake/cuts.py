@@ -133,7 +133,7 @@ def by_time(moments: Sequence[object], shares: Mapping[str, float]) -> SplitRows
 
 
 def _counts(size: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """How many of a class each held-out split gets, and one at least where that leaves one to train on."""
+    """Return each held-out split's number of rows of a class, at least one if that leaves one to train on."""
     counts = {name: round(share * size) for name, share in shares.items()}
     if size > len(shares):
         counts = {name: max(1, count) for name, count in counts.items()}

@@ -59,19 +59,19 @@ def labelled_splits(
 
 
 def _is_withheld(cell: object) -> bool:
-    """Whether a label is none, or −1, which means that it is kept back."""
+    """Return whether a label is missing or −1, which means that it is withheld."""
     return is_gap(cell) or str(cell) in ("-1", "-1.0")
 
 
 def _passed_over(name: str, names: Mapping[str, str]) -> str:
-    """What is told of a split that is not read."""
+    """Return a note on a split that is not read."""
     if (split := split_named(name)) in names:
         return f"the split {name} was passed over; {split} is {names[str(split)]}"
     return f"the split {name} is none of train, validation and test, and was passed over"
 
 
 def _split_names(dataset: str, there: Sequence[str], named: Mapping[str, str]) -> dict[str, str]:
-    """Which split is which: those that are named, others by their usual names. Raises ConfigError."""
+    """Return the name of each split: those that are named, others by their usual names. Raises ConfigError."""
     names: dict[str, str] = {}
     for split, name in named.items():
         if name not in there:
@@ -107,7 +107,7 @@ def _part(folder: Path, subset: str | None) -> Path:
 
 
 def _saved(folder: Path, wanted: Collection[str]) -> dict[str, Table]:
-    """What save_to_disk wrote: a folder for each split, or one split; else a clone of a repository of Parquet files."""
+    """Read a save_to_disk folder (a folder for each split, or one split), or a cloned repository of Parquet files."""
     if (folder / "dataset_dict.json").is_file():
         splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]
         return {name: _one_saved(folder / name, wanted) for name in splits}
@@ -154,7 +154,7 @@ def _no_retries_without_network() -> Iterator[None]:
 
 
 def _is_known(endpoint: str) -> bool:
-    """Whether a host's name is known here, or to a proxy."""
+    """Return whether a host's name can be resolved here, or by a proxy."""
     if getproxies():
         return True
     try:

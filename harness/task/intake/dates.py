@@ -93,7 +93,7 @@ def _likely(texts: pd.Series) -> list[str]:
 
 
 def _of_no_format(column: str, cells: pd.Series, kinds: Mapping[str, pd.Series]) -> str:
-    """Which rows are not what most are."""
+    """Describe the rows that differ from most others."""
     what, most = max(kinds.items(), key=lambda item: int(item[1].count()))
     bad = most.isna()
     said = f"{listed(cells.index[bad])}, as {_shown(cells[bad].iloc[0])}"
@@ -108,7 +108,7 @@ def _of_no_format(column: str, cells: pd.Series, kinds: Mapping[str, pd.Series])
 
 
 def _rest(kinds: Mapping[str, pd.Series], bad: pd.Series) -> dict[str, pd.Series]:
-    """What rows are that are none of the most."""
+    """Return the kinds of the rows that differ from most others."""
     found = {}
     for name, values in kinds.items():
         if (mine := bad & values.notna()).any():

@@ -112,7 +112,7 @@ def _refuse_swallowed(rows: Rows, separator: str) -> None:
 
 
 def _swallowed(rows: Rows, separator: str) -> dict[int, int]:
-    """How many lines a field has that holds rows, by the number of the row that it is in."""
+    """Return the line count of each field that contains rows, by the number of its row."""
     spread = [(number, at, cell) for number, row in rows[1:] for at, cell in enumerate(row) if "\n" in cell]
     if not spread or (width := len(rows[0][1])) < 2:
         return {}
@@ -125,8 +125,8 @@ def _swallowed(rows: Rows, separator: str) -> dict[int, int]:
 
 
 def _are_rows(lines: list[tuple[int, list[str]]], at: int, known: list[set[str]]) -> bool:
-    """Whether lines, each with the column that it begins in, have all the fields of a row, and half of them have a cell
-    that stands in its column again, or several have a number in each column of numbers.
+    """Return whether lines, each with the column that it begins in, have all the fields of a row, and half of them have
+    a cell that recurs in its column, or several have a number in each column of numbers.
     """
     if any(len(line) != len(known) - begin for begin, line in lines):
         return False
@@ -223,7 +223,7 @@ def _tabbed(text: str) -> Rows:
 
 
 def _has_strange_labels(raw: Rows, rows: Rows) -> bool:
-    """Whether lines read as rows have a value of their own in a column where all others repeat, as labels do."""
+    """Return whether lines read as rows have a unique value in a column in which all others repeat, as labels do."""
     if len(raw[0][1]) != len(rows[0][1]):
         return False
     for column in range(len(rows[0][1])):

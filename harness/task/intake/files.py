@@ -166,7 +166,7 @@ def _of_turkish(accented: Sequence[str]) -> list[str]:
 
 
 def _is_western(word: str) -> bool:
-    """Whether a word can be one of a language that Windows-1252 is for: all its letters are of one alphabet."""
+    """Return whether a word can be of a language that Windows-1252 covers: all its letters are of one alphabet."""
     if _ODD.search(word):
         return False
     foreign = {character for character in word.lower().replace("õe", "ãe") if not character.isascii()}

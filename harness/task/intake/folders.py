@@ -51,7 +51,7 @@ def split_named(name: str) -> str | None:
 
 
 def _words(name: str) -> list[str]:
-    """What is parted by blanks, signs, digits and a small letter before a capital: trainA and train_set-2017."""
+    """Split a name at blanks, signs, digits and a small letter before a capital: trainA and train_set-2017."""
     words = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
     return [_DECORATED.sub(r"\1", word.casefold()) for word in words]
 
@@ -138,8 +138,8 @@ def _whole(path: Path) -> Path:
 
 
 def _are_plain(splits: Mapping[Path, str], others: Sequence[str]) -> bool:
-    """Whether a class is in the folder of training and in another split's, which no classes of such names have, and
-    none is in a folder beside them.
+    """Return whether a class is in the folder of training and in another split's, which no classes of such names have,
+    and none is in a folder beside them.
     """
     classes = {path: {inner.name for inner in folders_in(path)} for path in splits}
     trained = set[str]().union(*(classes[path] for path, split in splits.items() if split == "train"))
@@ -148,7 +148,7 @@ def _are_plain(splits: Mapping[Path, str], others: Sequence[str]) -> bool:
 
 
 def _are_classes(splits: Mapping[Path, str], folders: int) -> bool:
-    """Whether folders with a split's name are classes like those beside them, as train beside car and bus.
+    """Return whether folders with a split's name are classes like those beside them, as train beside car and bus.
 
     They name one split, hold no folders, and are one alone, or each more than a split, as bullet_train.
     """

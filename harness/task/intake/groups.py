@@ -107,7 +107,7 @@ def without_group(named: str, splits: Mapping[str, Groups]) -> list[str]:
 
 
 def _respelled(column: str, splits: Mapping[str, Groups]) -> list[str]:
-    """What is told of names that differ in case, blanks or number format, and are one group."""
+    """Return warnings about names that differ in case, blanks or number format, and are one group."""
     names: dict[str, dict[str, None]] = {}
     for group in (group for groups in splits.values() for group in groups.values() if not is_gap(group)):
         names.setdefault(group_key(str(group)), {})[str(group)] = None

@@ -56,7 +56,7 @@ def _is_list(cell: object) -> bool:
 
 
 def _is_written_list(text: str) -> bool:
-    """Whether what stands in brackets is a list; [OOS] and (Sports, outdoors) are names."""
+    """Return whether the text in brackets is a list; [OOS] and (Sports, outdoors) are names."""
     try:
         return isinstance(ast.literal_eval(text), list | tuple | dict | set)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -135,7 +135,7 @@ def label_key(label: str) -> str:
 
 
 def _readings(label: str) -> list[str]:
-    """What a label is compared by, and its other readings: 1.000 may be one or a thousand."""
+    """Return the normalised forms of a label: 1.000 may be one or a thousand."""
     seen = unicodedata.normalize("NFKC", repaired(label))
     plain = "".join(" " if c.isspace() else c for c in seen if not _invisible(c))
     if not _DOTS.isdisjoint(plain):
@@ -206,7 +206,7 @@ def settle_alike(
 
 
 def _look_alike(group: Sequence[str]) -> bool:
-    """Whether names of one class differ in more than blanks, case and number format."""
+    """Return whether names of one class differ in more than blanks, case and number format."""
     if len(set(map(label_key, group))) > len(set(map(shape_of, group))):
         return True
     return any(repaired(name) != name and not number_readings(name.casefold()) for name in group)
@@ -259,7 +259,7 @@ def is_no_label(name: str) -> bool:
 
 
 def _without_signs(label: str) -> str:
-    """What labels share that differ in what parts words and ends them, but for numbers; C#, C++ and A- are names."""
+    """Return a label without word separators and final signs, except in numbers; C#, C++ and A- are names."""
     if any(character.isdigit() for character in label):
         return label
     return "".join(re.sub(r"-(?!-*$)|[_/.,;:!?'\"()]+", " ", label_key(label)).split()) or label

@@ -52,7 +52,7 @@ def holds_dots(found: object) -> bool:
 
 
 def _literal(text: str) -> object:
-    """What Python writes so. Raises ValueError for texts side by side, as numpy prints them: they would be one."""
+    """Evaluate a Python literal. Raises ValueError for adjacent texts, as numpy prints them: they would be joined."""
     found = ast.literal_eval(text)
     blank = (tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT)
     kinds = [each.type for each in tokenize.generate_tokens(io.StringIO(text).readline) if each.type not in blank]

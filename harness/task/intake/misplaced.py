@@ -126,7 +126,7 @@ def template_for(
 
 
 def _forms(folder: Path, name: str, suffixes: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What makes a file's name of `name` when it is put before it and behind it."""
+    """Yield the prefixes and suffixes that make a file's name of `name`."""
     if Path(name).is_absolute():
         return
     inner = _folders(folder)[:_FOLDERS]
@@ -173,7 +173,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _pattern(folders: Sequence[str]) -> str:
-    """What several folders of one depth have in common, as images_0*/images/."""
+    """Return the common pattern of several folders of one depth, as images_0*/images/."""
     parts = zip(*(each.split("/")[:-1] for each in folders), strict=True)
     return "".join(f"{names[0] if len(set(names)) == 1 else f'{_beginning(names)}*'}/" for names in parts)
 

@@ -43,7 +43,7 @@ def refuse_one_answer(where: str, splits: Mapping[str, Sequence[Hashable]]) -> N
 
 
 def _others_for(split: str, unit: str) -> str:
-    """What gives a held-out split others: one that is given by the user, or one that was cut."""
+    """Return the setting that gives a held-out split other rows: the user's own, or the cut."""
     cut = f"if it is cut, another task.split_seed, or a larger task.{split}_share"
     return f"if the split is given, add {unit} of others, or have it cut; {cut}"
 

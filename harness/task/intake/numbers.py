@@ -49,7 +49,7 @@ def number_labels(
 
 
 def _number_rule(label: str, commas: bool, thousands: bool) -> str:
-    """What would have been read in place of a label that is no number; `thousands` may be what all commas part."""
+    """Describe how a label that is no number would be read; `thousands` may be what all commas separate."""
     if (parts := _MEASURED.fullmatch(label.strip())) and (
         around := [part.strip() for part in (parts[2], parts[4]) if part.strip()]
     ):
@@ -123,7 +123,7 @@ def odd_numbers(
 
 
 def _survey_codes(name: str, numbers: Sequence[float]) -> list[str]:
-    """What is told of two or three numbers that surveys write for no answer, as 77, 88 and 99 beside 0 to 10."""
+    """Return warnings about two or three numbers that mean no answer in surveys, as 77, 88 and 99 beside 0 to 10."""
     for codes in _CODES:
         counts = {code: numbers.count(code) for code in codes if code in numbers}
         rest = [number for number in numbers if number not in codes]

@@ -34,7 +34,7 @@ def odd_times(column: str, parts: Iterable[pd.Series], time_format: str | None) 
 
 
 def _names(cells: pd.Series) -> pd.Series:
-    """What such a time is called, of each cell; of others nothing."""
+    """Return the description of each such time; none for others."""
     numbers = pd.to_numeric(cells, errors="coerce")
     if numbers.isna().any():
         return cells.map(_of_date)
@@ -46,7 +46,7 @@ def _names(cells: pd.Series) -> pd.Series:
 
 
 def _days_of(numbers: pd.Series) -> bool:
-    """Whether they are days as 20240531."""
+    """Return whether they are days as 20240531."""
     return len(numbers) > 0 and bool(numbers.between(1800 * 10_000, _FUTURE * 10_000).all())
 
 

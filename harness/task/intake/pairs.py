@@ -34,7 +34,7 @@ def shared_sides(splits: Mapping[str, Sides], columns: Mapping[str, str], *, gro
 
 
 def _are_terms(texts: Sequence[str]) -> bool:
-    """Whether texts are a few, each in many rows, or of a word, in a script that has case and parts words."""
+    """Return whether texts are few, each in many rows, or of one word, in a script with case and word separators."""
     values = set(texts)
     if len(values) <= _FEW and len(texts) >= _FEW * len(values):
         return True

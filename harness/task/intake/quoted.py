@@ -207,8 +207,8 @@ def in_word(context: str, at: int) -> bool:
 
 
 def _of_word(character: str) -> bool:
-    """Whether it is a letter, a digit or a mark on one; not of scripts whose words no blanks part, or with particles
-    behind them.
+    """Return whether it is a letter, a digit or a mark on one; not of scripts without blanks between words, or with
+    particles after them.
     """
     worded = character.isalnum() or unicodedata.category(character).startswith("M")
     return worded and not unicodedata.name(character, "").startswith(_UNPARTED)

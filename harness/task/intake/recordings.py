@@ -174,7 +174,7 @@ def _chunks(content: bytes) -> tuple[Mapping[bytes, bytes], int]:
 
 
 def _is_chunk(content: bytes, at: int) -> bool:
-    """Whether a chunk that the file holds begins there, with a name in letters."""
+    """Return whether a chunk begins there, with a name in letters."""
     name, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
     return re.fullmatch(rb"[A-Za-z0-9 _]{4}", name) is not None and at + 8 + size <= len(content)
 

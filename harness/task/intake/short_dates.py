@@ -44,8 +44,8 @@ def _are_dates(texts: pd.Series, padded: pd.Series, written: str) -> bool:
 
 
 def _are_rather(padded: pd.Series, otherwise: str) -> bool:
-    """Whether they are dates of the other format, too, and no year is to come, nor do more years stand in them than
-    days, unless all are at the beginning, the middle or the end of a month.
+    """Return whether they are dates of the other format, too, without a future year, and without more years than days,
+    unless all are at the beginning, the middle or the end of a month.
     """
     first, last = (padded.str[place].astype(int) for place in (slice(2), slice(-2, None)))
     if dates_by(padded, otherwise).isna().any() or ((first > _LATEST) & (first < 50)).any():

@@ -119,7 +119,7 @@ def _columns_of_splits(table: Table) -> list[str]:
 
 
 def _says_splits(name: str, cells: pd.Series) -> bool:
-    """Whether most cells name splits, training and another, or decide about one of them."""
+    """Return whether most cells name splits, training and another, or decide about one of them."""
     said = Counter(str(cell) for cell in cells if isinstance(cell, str | bool | int | float) and not is_gap(cell))
     if decided_about(name) is not None:
         return {decision(cell) for cell in said} == {True, False}
@@ -152,7 +152,7 @@ def _cell(cell: object) -> str:
 
 
 def _found(table: Table, names: list[str]) -> str:
-    """What is said of columns that name splits."""
+    """Return the error on columns that name splits."""
     said = "; ".join(f"{name}: {_counts(table.column('task.split', name))}" for name in names)
     what = "a column says of which split each row is" if len(names) == 1 else "columns say of which split each row is"
     others = list(dict.fromkeys(map(_cell, _splits(names[0], table.column("task.split", names[0]))[1].values())))

@@ -67,7 +67,7 @@ class Table:
         return dataclasses.replace(self, frame=frame)
 
     def _inside(self, key: str) -> str:
-        """What ends an error's line on columns that are not there, where one has cells of several items by name."""
+        """Return the end of an error on missing columns, if one has cells of several items by name."""
         if key not in _FILLED or not len(self.frame):
             return ""
         for place, column in enumerate(map(str, self.frame.columns)):
@@ -89,7 +89,9 @@ class Table:
         return f"; if its first row is data, {rule}"
 
     def _is_cell(self, place: int) -> bool:
-        """Whether the name of a column is a number, a file, many words, or what stands in it, too."""
+        """Return whether the name of a column looks like a cell: a number, a file, many words, or one of its own
+        values.
+        """
         name = str(self.frame.columns[place])
         return (
             bool(_NUMBER.fullmatch(name) or _FILE.fullmatch(name))
@@ -99,7 +101,7 @@ class Table:
 
 
 def _is_usual(key: str, name: str) -> bool:
-    """Whether a column of labels often has that name."""
+    """Return whether a column of labels often has that name."""
     return key == "task.label" and name.casefold() in _LABELS
 
 
@@ -143,7 +145,7 @@ def load_table(
 
 
 def _reader_of(folder: Path) -> str:
-    """What reads a folder that is no table, as a message ends."""
+    """Return the end of an error on a folder that is no table: the task that reads it."""
     if any((folder / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
         return f"; task.dataset={folder} reads a data set of the datasets library, with task=hf one of labelled texts"
     if tables := tables_beside(folder):
@@ -239,7 +241,7 @@ def _whole(text: str) -> list[Any] | None:
 
 
 def _are_columns(values: Sequence[Any]) -> bool:
-    """Whether values are lists of one length, and of no objects: those would be rows."""
+    """Return whether values are lists of one length, and not of objects: those would be rows."""
     if not all(isinstance(each, list) for each in values) or len(set(map(len, values))) > 1:
         return False
     return not any(isinstance(cell, dict) for each in values for cell in each)

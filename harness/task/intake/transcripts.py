@@ -69,7 +69,7 @@ def words_in(root: Path, said: Mapping[str, str] | None) -> Table:
 
 
 def _recordings_below(root: Path) -> str:
-    """What is said of recordings where none is in a folder itself, as LibriSpeech's and TIMIT's are not."""
+    """Return a hint on recordings in subfolders, as in LibriSpeech and TIMIT."""
     found = next((path for path in files_in(root) if path.suffix.lower() in (*WAV, *OTHERS)), None)
     return "no recordings" if found is None else f"recordings in its folders alone, as {found.relative_to(root)}"
 
@@ -102,7 +102,7 @@ def _numbered(rows: list[tuple[str, str | None, str]]) -> pd.DataFrame:
 
 
 def _place(path: Path) -> tuple[str, str]:
-    """What a recording and its text share."""
+    """Return the key that a recording and its text share."""
     return path.parent.name, path.stem
 
 
@@ -113,7 +113,7 @@ def _lines(path: Path, encoding: str | None) -> list[tuple[str, str]]:
 
 
 def _text(path: Path | None, encoding: str | None) -> str | None:
-    """What is said, in one line, without the samples where it begins and ends."""
+    """Read a transcript as one line, without the samples where it begins and ends."""
     if path is None:
         return None
     return _SAMPLES.sub("", " ".join(_decoded(path, encoding).split()))

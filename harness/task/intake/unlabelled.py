@@ -115,7 +115,7 @@ def _is_scale(names: Collection[str]) -> bool:
 
 
 def _answers(word: str, names: Collection[str]) -> bool:
-    """Whether a word may be an answer, as others are words, and none that a program writes for a gap."""
+    """Return whether a word may be an answer, as others are words, and no program writes it for a missing value."""
     others = [name.strip() for name in names if not is_no_label(name)]
     if any(_NUMBER.fullmatch(name) for name in others):
         return False

@@ -38,5 +38,5 @@ def refuse_names(where: str, column: str, files: Sequence[str], texts: Sequence[
 
 
 def _is_name(text: PurePosixPath, file: PurePosixPath) -> bool:
-    """Whether a transcript is the name of a recording, or that of its own without its ending."""
+    """Return whether a transcript is the name of a recording, or that of its own without its suffix."""
     return text.suffix.lower() in (*WAV, *OTHERS) or (text.name == file.stem and bool(_NUMBERED.match(text.name)))

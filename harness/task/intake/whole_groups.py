@@ -63,7 +63,7 @@ def _held_out(counts: np.ndarray, order: Sequence[int], splits: int) -> Iterator
 
 
 def _in_few(counts: np.ndarray, splits: int, labels: Sequence[Hashable]) -> str:
-    """Which classes have no group for each split."""
+    """Describe the classes that have no group for each split."""
     names, with_class = list(dict.fromkeys(labels)), (counts > 0).sum(0).tolist()
     few = {str(name): count for name, count in zip(names, with_class, strict=True) if count < splits}
     return f"of {len(counts)} groups " + listed(f"{count} have {name!r}" for name, count in sorted(few.items()))
@@ -96,8 +96,8 @@ def _changes(split_of: np.ndarray, group: int, splits: int) -> Iterator[Split]:
 
 
 def _cost(table: np.ndarray, shares: np.ndarray) -> Cost:
-    """Of the rows of each class in each split: what forbids learning and scoring, the classes that splits lack, and how
-    far splits are from their shares.
+    """Compute the cost of the rows of each class in each split: obstacles to learning and scoring, the classes that
+    splits lack, and the distance of splits from their shares.
     """
     there = table > 0
     least = min(2, table.shape[1])

@@ -41,7 +41,7 @@ def places_of_both(where: str, rows: Rows, tokens: str, tags: str) -> tuple[int,
 
 
 def _are_tags(lines: Sequence[Sequence[str]], place: int) -> bool:
-    """Whether a column has tags of spans alone, and some."""
+    """Return whether a column has tags of spans only, and at least one."""
     found = {cells[place] for cells in lines}
     return len(found) > 1 and all(map(_TAG.fullmatch, found))
 
@@ -77,7 +77,7 @@ def place_of_words(where: str, rows: Rows, asked: str, *, tagged: bool = True) -
 
 
 def _is_no_word(rows: Rows, place: int) -> bool:
-    """Whether a column is a number in every line, or one value in each row, and there are rows of several lines."""
+    """Return whether a column is a number in every line, or constant in each row, with rows of several lines."""
     columns = [[line.cells[place] for line in row] for _, row in rows]
     if all(_NUMBER.fullmatch(cell) for column in columns for cell in column):
         return True

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def _process_state() -> dict[str, Any]:
-    """What a trial sets of its process when it begins, and draws from: the others have their own."""
+    """Return the process state that a trial sets when it begins, or draws from: each trial has its own."""
     drawn = {"random": random_state(), "numpy": np.random.get_state()}  # noqa: NPY002  a user's code may draw from it
     return drawn | {"tf32": torch.backends.cudnn.allow_tf32}
 
@@ -127,7 +127,7 @@ class CooperativeThreads:
         _set_process_state(thread.state)
 
     def _choose(self) -> CooperativeThread:
-        """Who is next: the one that is ready for longest."""
+        """Return the next thread: the one that has been ready longest."""
         while True:
             now = time.monotonic()
             for thread in self._threads:

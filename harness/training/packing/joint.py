@@ -149,7 +149,7 @@ def _checked(network: Any, batch: Batch, rows: JoinedRows) -> tuple[str, bool]:
 
 @torch.no_grad()
 def _unlike_alone(network: Any, batch: Batch, generator: torch.Generator, precision: str, draws: bool) -> str:
-    """Why two of a network cannot go through its base in one pass; empty where each has the features that it has alone.
+    """Return why two copies of a network cannot share a pass; empty if each has the features that it has alone.
 
     One has its rows in reverse order, so that whose they are makes a difference.
     """
@@ -170,6 +170,6 @@ def _unlike_alone(network: Any, batch: Batch, generator: torch.Generator, precis
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
-    """Whether two differ by no more than the order of sums does, in half precision in some layers."""
+    """Return whether two differ by no more than summation order, in half precision in some layers."""
     apart, size = (one.float() - other.float()).abs().max(), other.float().abs().max()
     return bool(apart <= _ROUNDING * size)

@@ -237,7 +237,7 @@ class Pack:
 
 
 def _go_together(one: PackMember, other: PackMember) -> bool:
-    """Whether the batches of two trials can be joined: token ids of any length, other inputs of the same shape."""
+    """Return whether two trials' batches can be joined: token ids of any length, other inputs of the same shape."""
     if one.key != other.key or one.alone or other.alone:
         return False
     mine, theirs = one.batch, other.batch

@@ -95,7 +95,7 @@ class ContinualCheckpoint:
         return state if "weights" in state else {}
 
     def _learned(self) -> Iterator[tuple[str, Tensor]]:
-        """What is trained, and the updates that were."""
+        """Yield the trained tensors, and the earlier updates."""
         for name, tensor in self.model.named_parameters():
             if tensor.requires_grad or ".lora_" in name:
                 yield name, tensor

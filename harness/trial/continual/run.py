@@ -78,7 +78,7 @@ def _train_and_evaluate_each(
 
 
 def _conclude(trial: RunningTrial, names: list[str], snapshots: TaskSnapshots, evaluation: ContinualEvaluation) -> None:
-    """What is measured and kept of the network in the end."""
+    """Measure and save the final network."""
     config, draft, model = trial.config, trial.draft, trial.model
     trial.note_probe_loss_after(trial.device)
     shared, kept = float(overlap(model.base).detach()), snapshots.parameters()

@@ -130,7 +130,7 @@ def _method(config: Mapping[str, Any]) -> str | None:
 
 
 def _kept(name: str) -> str:
-    """Which of a curve's values its summary keeps: the best of a validation score."""
+    """Return which of a curve's values its summary keeps: the best of a validation score."""
     metric = name.rpartition("/")[2]
     if not metric.startswith("val_"):
         return "last"
