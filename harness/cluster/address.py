@@ -1,4 +1,4 @@
-"""The form of a storage's address. What is said of a wrong one holds no part of it: any part may be the password."""
+"""The form of a storage's address. Errors quote no part of an address: any part may be the password."""
 
 import re
 

@@ -75,7 +75,7 @@ class HeartbeatMonitor:
 class Heartbeat:
     """Rewrites this worker's heartbeat file until it is closed.
 
-    It tells of the trial that was begun first, and in `others` of those that the worker has beside it.
+    It describes the trial that was begun first, and in `others` the further ones of the worker.
     """
 
     def __init__(self, folder: Path, name: str, interval_s: float, payload: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ def _unnamed(past: Sequence[PastTrial], source: str) -> str:
 
 
 def seal_history(history: History | None, config: Config, folder: Path, locks: Locks) -> None:
-    """Write what `read_history` found into the folder of the study, and log it; what is there of before goes.
+    """Write what `read_history` found into the folder of the study, and log it; an earlier file is replaced.
 
     What a worker may have read stays. Call it under the study's lock.
     """

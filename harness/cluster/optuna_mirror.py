@@ -127,7 +127,7 @@ class OptunaMirror:
     def reconcile(self, record_of: Callable[[int], Record | None], live: Callable[[int, int], bool]) -> None:
         """Finish every trial left running: by its record, or as failed where no worker has it any more.
 
-        `live` tells of a trial and an attempt whether a worker has it.
+        `live` returns whether a worker has a trial and an attempt.
         """
 
         def reconcile() -> None:
@@ -280,7 +280,7 @@ def _held_by(phase: Phase, arm: Arm) -> str:
 def _attributes(entry: Record) -> dict[str, Any]:
     """A trial's settings, costs and validation scores; nothing of the test split.
 
-    The rank is the mean over layers; where they differ, the lowest and the highest stand beside it.
+    The rank is the mean over layers; where they differ, the lowest and the highest are given, too.
     """
     found: dict[str, Any] = {name: value for name in SHORT if (value := figure(entry, name)) is not None}
     ranks = set(entry.adapter.ranks.values())

@@ -73,7 +73,7 @@ def _summary(config: Config, whole: "Task", part: "Task", name: str) -> list[str
 
 
 def _inputs(config: Config, whole: "Task", part: "Task") -> tuple[Mapping[str, "Inputs"], Sequence[str]]:
-    """The splits as the model reads them, and what is told of texts that it cannot read or tell apart."""
+    """The splits as the model reads them, and warnings about texts that it cannot read or distinguish."""
     from harness.task import SPLITS
     from harness.task.reading import read_by_tokenizer
     from harness.trial.inputs import tokens_for

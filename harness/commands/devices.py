@@ -17,7 +17,7 @@ _END_S = 60.0  # for the others to end after the trial
 def leading(config: Config, started: ProcessInfo | None) -> Iterator[bool]:
     """Join the processes that were started for every trial; true in the one that leads, or that is alone.
 
-    The others take part in all trials before they are told false.
+    The others take part in all trials before they get false.
     """
     if started is None:
         yield True

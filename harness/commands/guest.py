@@ -79,7 +79,7 @@ def compose_as(config: Config) -> Compose:
 
 
 def study_runner(config: Config) -> RunStudy:
-    """Run a study; what it prints goes to standard error, where progress is told."""
+    """Run a study; its output goes to standard error, as progress does."""
     from harness.commands.checks import check_study, with_data
     from harness.commands.study import opened_study
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Adaptation:
-    """A way to train a base. What is said here holds for a way that says nothing else."""
+    """A way to train a base. These are the defaults of all kinds."""
 
     name: str
     reads_layers_alone: ClassVar[bool] = True

@@ -14,7 +14,7 @@ from harness.config.tasks.base import TaskConfig
 from harness.config.tree import OF_COMMANDS, ConfigError, leaves, nearest
 
 _NUMBER = re.compile(r"-?\d[\d.e+-]*")
-_NAMED = 3  # arms in a line; of more, their number is said
+_NAMED = 3  # arms named in a line; further ones are counted
 # Keys of the whole study: an arm cannot have a value of its own.
 _OF_THE_STUDY = ("run", "study", "results", "tracking", "launch", "sweep", "command")
 

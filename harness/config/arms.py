@@ -2,7 +2,7 @@
 
 In the compared mode an arm is one combination of scientific values (a rank, a target set) or a baseline. Nuisance
 values (learning rate, scale) are tuned within each arm, at equal trials; only then are arms compared. In the joint mode
-one arm has all dimensions, and the baselines stand beside it.
+one arm has all dimensions, and the baselines are further arms.
 """
 
 import dataclasses

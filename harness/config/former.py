@@ -38,7 +38,7 @@ def as_begun(config: Config, named: Collection[str]) -> Config:
 
 
 def _kept(before: Tree, now: Tree) -> Iterator[tuple[str, object]]:
-    """Such settings that both have, where they differ, at their values of before."""
+    """Such settings that both have, where they differ, at their former values."""
     keys, common = set(dotted_keys(before)), dotted_keys(now)
     for key in common:
         if key not in keys or not _is_former(key):

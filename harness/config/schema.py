@@ -159,7 +159,7 @@ class ConfirmConfig:
 
     `margin` is the difference, in units of the score, that is too small to matter. `set` are dotted keys that these
     trials have otherwise, such as a longer training. `orders`: with each seed the tasks are learned in another order.
-    `reference` is the baseline that others are held against; null: full fine-tuning, or without it the best arm.
+    `reference` is the baseline that others are compared with; null: full fine-tuning, or without it the best arm.
     """
 
     top: Count = 3

@@ -48,7 +48,7 @@ def build_model(config: ModelConfig, outputs: Outputs, weights: bool = True, *, 
 
 
 def build_shapes(config: ModelConfig, outputs: Outputs) -> Network:
-    """The layers of `build_model` without weights; where the model says so, nothing that computes is imported.
+    """The layers of `build_model` without weights; if the model supports it, no numerical library is imported.
 
     Raises what `build_model` does.
     """

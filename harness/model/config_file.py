@@ -1,4 +1,4 @@
-"""The config.json beside a base's weights, held against the network that is built to carry them.
+"""The config.json beside a base's weights, compared with the network that is built for them.
 
 Networks are built from `model.shape` and what their family has in common; whatever else the file asks for would be
 computed otherwise than its author did, so it is refused, key by key.

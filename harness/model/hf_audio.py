@@ -134,7 +134,7 @@ def done_otherwise(made: PreTrainedConfig, reads: AudioInput, masks: str) -> dic
 class Hearing(Network):
     """A network that is given recordings, and reads them as `reads` says.
 
-    One that is told no mask hears the zeros behind a shorter recording: its norms are over all frames. Outside of
+    Without a mask it reads the zeros after a shorter recording: its norms are over all frames. Outside of
     training it is given recordings of one length at a time, as transformers' pipeline gives it one alone, so that what
     it says of one does not depend on the others of its batch.
     """

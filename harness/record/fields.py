@@ -107,7 +107,7 @@ def columns(section: Section, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def marked(section: type[Section], prefix: str) -> Iterator[tuple[str, TableColumn]]:
-    """The columns of a kind of section, and what is said of each."""
+    """The columns of a kind of section, with the metadata of each."""
     for name, field in _named(section, prefix):
         assert isinstance(field.mark, TableColumn)
         yield name, field.mark

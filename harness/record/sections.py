@@ -1,6 +1,6 @@
 """The sections of a trial's record. A field that is added here is in the record, in the tables and in trackers.
 
-A field marked `TableColumn` has one; its unit and direction stand beside it. What a trial did not reach is empty.
+A field marked as a `TableColumn` has a unit and a direction. Fields that a trial did not reach are empty.
 """
 
 from collections.abc import Mapping

@@ -32,7 +32,7 @@ def caveats(shown: Sequence[Record], folder: Path) -> list[str]:
 
 
 def caveats_again(runs: Mapping[str, Sequence[Record]], folder: Path) -> list[str]:
-    """The same of the trials of each arm that train a point again; what several of an arm have alike is said once."""
+    """The caveats about each arm's trials with fresh seeds; one that several trials of an arm share is given once."""
     ranges, lines = _ranges(stored_sweep(folder)), []
     for arm, again in runs.items():
         alike: dict[str, list[tuple[int, str]]] = {}

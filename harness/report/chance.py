@@ -18,7 +18,7 @@ _OF_BEFORE = (
     ("mean_predictor", "rmse", "always answering the mean of training"),
 )
 """What records have of constant answers, by key: the one measure that these are scored by, and what is said of them."""
-_LONGEST = 90  # characters of what is said
+_LONGEST = 90  # characters of a shown answer
 
 
 @dataclass(frozen=True)

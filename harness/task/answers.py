@@ -82,7 +82,7 @@ def with_answers(
     frames: Mapping[str, pd.DataFrame],
     left: dict[str, list[str]],
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Splits whose held-out targets all hold an answer, and what is told of those of training that hold none.
+    """Splits whose held-out targets all hold an answer, and a warning about those of training that hold none.
 
     Raises ConfigError, with the rows, for held-out ones without; what is left out is noted in `left`.
     """

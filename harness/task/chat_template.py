@@ -96,7 +96,7 @@ class ChatTemplate:
             found = meta.find_undeclared_variables(
                 Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=True).parse(plain)
             )
-        except TemplateError:  # it is told where a conversation is written
+        except TemplateError:  # the error is raised where a conversation is written
             return []
         return sorted(found - {*self.names, *_ALWAYS})
 

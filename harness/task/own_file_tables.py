@@ -129,7 +129,7 @@ def read_own_files(config: FileTableConfig, files: Files[C]) -> tuple[Frames, Fi
 
 
 def _given(config: FileTableConfig, kind: str) -> tuple[dict[str, tuple[str, Table]], list[str]]:
-    """The table of each split that is given, with the key that names it; and what is told of others."""
+    """The table of each split that is given, with the key that names it; and notes on others."""
     if config.data is None and config.dataset is None:
         raise ConfigError(f"task.data: missing; give a table of {kind}s and labels, or task.dataset")
     named = config.file_column

@@ -243,7 +243,7 @@ def _contradicting(config: FolderTaskConfig, root: Path, found: _Found, digests:
 def _repeated(
     config: FolderTaskConfig, root: Path, found: _Found, digests: dict[Path, Looked]
 ) -> tuple[list[Path], list[str]]:
-    """The files of pictures that stand in their split before, and what is told of those that stay."""
+    """The files of pictures that stand in their split before, and warnings about those that stay."""
     mine = {split: [image for image in found.images if image[1] == split] for _, split, _ in found.images}
     seen = {split: [(digests[path].pixels, label) for path, _, label in images] for split, images in mine.items()}
     names = {split: [path.relative_to(root) for path, _, _ in images] for split, images in mine.items()}

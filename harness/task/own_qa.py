@@ -55,7 +55,7 @@ class _Row:
 
 @dataclasses.dataclass
 class _Left:
-    """Rows that are left out, by reason; how files are written; and what is told."""
+    """Rows that are left out, by reason; how files are written; and the warnings."""
 
     rows: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     formats: dict[str, str] = dataclasses.field(default_factory=dict)

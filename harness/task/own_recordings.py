@@ -186,7 +186,7 @@ def _without_unlabelled(config: AudioFolderConfig, where: str, splits: _Splits, 
 def _without_contradictions(
     config: AudioFolderConfig, where: str, splits: _Splits, left: dict[str, list[str]]
 ) -> tuple[_Splits, list[str]]:
-    """Splits that have no recording in two classes, and what is told of classes that are lost."""
+    """Splits that have no recording in two classes, and warnings about classes that are lost."""
     every = [(split, recording) for split, part in splits.items() for recording in part]
     labels: list[Hashable] = [recording.label for _, recording in every]
     names = [recording.name for _, recording in every]
@@ -218,7 +218,7 @@ def _cut(config: AudioFolderConfig, given: _Splits) -> _Splits:
 
 
 def _once(config: AudioFolderConfig, splits: _Splits, left: dict[str, list[str]]) -> tuple[_Splits, list[str]]:
-    """Splits without repeated recordings, which are noted in `left`, and what is told of those that stay."""
+    """Splits without repeated recordings, which are noted in `left`, and warnings about those that stay."""
     heard = {split: [(recording.digest, recording.label) for recording in part] for split, part in splits.items()}
     names = {split: [recording.name for recording in part] for split, part in splits.items()}
     out, told = repeats(heard, names, config.duplicates)

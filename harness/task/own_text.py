@@ -96,7 +96,7 @@ def own_splits(
 ) -> tuple[str, Frames, DataFindings]:
     """The splits that are given, each with what names it and its table, and those that are cut; `what` rows are of.
 
-    `left` are rows that are left out before, and what is told of them. Raises ConfigError for what is ambiguous.
+    `left` are rows that are left out before, and the notes on them. Raises ConfigError for what is ambiguous.
     """
     left = left or Left(tuple(tables))
     if what == "text":

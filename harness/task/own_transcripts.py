@@ -41,7 +41,7 @@ from harness.task.own_file_tables import cells_of
 
 _AUDIO = ("file_name", "path", "audio", "file", "filename", "audio_path", "audio_filepath", "wav", "recording")
 _TEXT = ("transcription", "transcript", "sentence", "text")
-_OFTEN = 5  # times that each transcript is said where there are few, as of digits
+_OFTEN = 5  # recordings of each transcript if there are few different ones, as of digits
 _SPEAKER = ("client_id", "speaker", "speaker_id")
 
 
@@ -122,7 +122,7 @@ def _without_gap_words(config: TranscriptsConfig, split: str, where: str, table:
 
 
 def _given(config: TranscriptsConfig) -> tuple[dict[str, tuple[str, Table]], list[str]]:
-    """The table of each split that is given, with what names it; and what is told of splits that are none."""
+    """The table of each split that is given, with what names it; and notes on splits that are none."""
     columns = (config.audio, config.text, config.speaker or config.time)
     named = [each for name in columns if name is not None for each in names_in(name)]
     some = () if None in columns else named  # of an Arrow table no column is read that is not wanted; some are found
@@ -303,7 +303,7 @@ def _without_contradictions(
 
 
 def _once(config: TranscriptsConfig, splits: Splits, left: dict[str, list[str]]) -> tuple[Splits, list[str]]:
-    """Splits without repeated rows, which are noted in `left`, and what is told of those that stay."""
+    """Splits without repeated rows, which are noted in `left`, and warnings about those that stay."""
     heard = {split: [(each.digest, normalised(each.text)) for each in part] for split, part in splits.items()}
     names = {split: [each.name for each in part] for split, part in splits.items()}
     out, told = repeats(heard, names, config.duplicates)

@@ -34,7 +34,7 @@ _LONGER = {
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """The share of each split's tokens that are unknown to the tokenizer, where any is, and what is told of rows."""
+    """The share of each split's tokens that are unknown to the tokenizer, if any, and the warnings about rows."""
 
     unknown: Mapping[str, float]
     told: Sequence[str]

@@ -1,4 +1,4 @@
-"""Texts to token ids and back, by the tokenizer that stands beside a generator's weights."""
+"""Texts to token ids and back, by the tokenizer that comes with a generator's weights."""
 
 import hashlib
 import json

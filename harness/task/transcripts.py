@@ -1,4 +1,4 @@
-"""Recordings and what is said in them, in fixed splits that share no recording and no speaker."""
+"""Recordings and their transcripts, in fixed splits that share no recording and no speaker."""
 
 import dataclasses
 import functools

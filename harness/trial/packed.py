@@ -14,7 +14,7 @@ _ROWS = 8
 
 
 def join_pack(trial: RunningTrial) -> PackMember | None:
-    """Make the trial a member of its pack; None where it trains by itself, which is said once."""
+    """Make the trial a member of its pack; None if it trains by itself, which is logged once."""
     if trial.context.pack is None:
         return None
     found = _refused(trial) or _joined(trial)

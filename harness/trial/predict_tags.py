@@ -71,7 +71,7 @@ def predict_tags(
 ) -> list[list[tuple[str, float | None]]]:
     """The tag of each token of each row and its probability; of tokens that are not read the usual tag, and None.
 
-    Rows that the tokenizer does not know are told by their `names`, or numbered from 1.
+    A warning lists rows that the tokenizer does not know by their `names`, or numbered from 1.
     """
     tokens = model_tokens(trained.config.model)
     assert tokens is not None

@@ -73,7 +73,7 @@ def _no_sum(key: str, lora: LoraConfig) -> ConfigError:
 
 
 def without_patterns(config: Config, where: str) -> LoraConfig:
-    """The configuration's own way to adapt, with nothing that is said layer by layer. Raises ConfigError."""
+    """The configuration's own method, without settings by layer. Raises ConfigError."""
     return dataclasses.replace(config.lora.as_lora(where), ranks=None, scales=None, alphas=None, match=None)
 
 

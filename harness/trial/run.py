@@ -136,7 +136,7 @@ def run_trial(
 
 
 def _read_task(config: Config, folder: Path, draft: Draft) -> Task:
-    """The task; what was read is said, noted, and written down beside the study or where it differs in the trial."""
+    """The task; its description is logged, noted, and written beside the study, or in the trial if it differs."""
     task = build_task(config.task)
     _identify(config, task, draft)
     _LOG.info("data: %s", short(task))

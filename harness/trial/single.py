@@ -216,7 +216,7 @@ def _trainer(trial: RunningTrial, length: Plan, callbacks: Sequence[Callback]) -
 def _score(trial: RunningTrial, trained: Network, trainer: Trainer, module: TrialModule, features: Features) -> None:
     """The scores of the best weights: on test, on training rows if that is asked for, and at every nested rank.
 
-    Test stays unread where the trial's context says so.
+    Test stays unread if the trial's context requires it.
     """
     config, draft, held_out = trial.config, trial.draft, trial.splits["test"]
     process = trainer.fabric.global_rank, trainer.fabric.world_size

@@ -1,4 +1,4 @@
-"""The command: judge what is said of LoRA; each study that is not finished is run first."""
+"""The command: judge claims about LoRA; each unfinished study is run first."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

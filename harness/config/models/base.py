@@ -122,7 +122,7 @@ class ModelConfig:
 
     @property
     def takes(self) -> str | None:
-        """The kind of task it takes; None for a guest, which says so when it is imported."""
+        """The kind of task it takes; None for a guest, which declares it when it is imported."""
         return self.kind
 
     @property

@@ -189,7 +189,7 @@ NO_ADDRESS = (
 
 
 def positions_of(facts: Mapping[str, Any]) -> int | None:
-    """The most tokens that a network of such a config.json reads; None where there is no limit, or none is told."""
+    """The most tokens that a network of such a config.json reads; None if there is no limit, or none is known."""
     kind = facts.get("model_type")
     positions = next((facts[key] for key in _POSITIONS if isinstance(facts.get(key), int)), None)
     if positions is None or kind in _RELATIVE:

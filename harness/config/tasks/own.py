@@ -52,7 +52,7 @@ class OwnDataConfig(TaskConfig):
     gaps: Literal["refuse", "leave_out"] = "refuse"
 
     def uncut(self) -> Self:
-        """Nothing is said of how splits are cut, and of what they share."""
+        """There are no notes on the cut of splits, and on what they share."""
         plain: dict[str, Any] = {"leaks": "allow", "split": "none", "cut": "drawn", "time": None, "time_format": None}
         return replace(self, **{key: value for key, value in plain.items() if key in vars(self)})
 
@@ -257,7 +257,7 @@ def source_mistakes(dataset: str | None, data: str | None, train: str | None) ->
 def time_mistakes(column: str | None, time_format: str | None, group: str | None) -> list[str]:
     """Return why splits cannot be cut by the times in a column, or not both by times and by groups.
 
-    The format `plain`, numbers or dates like 2024-05-31 whatever else they may be, is that of before there was the key.
+    The format `plain`, numbers or dates like 2024-05-31 whatever else they may be, is that of studies before the key.
     """
     if column is None:
         said = f"task.time_format={time_format}: task.time names no column of times"

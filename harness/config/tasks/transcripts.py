@@ -1,4 +1,4 @@
-"""The configuration of recordings and what is said in them, which a model learns to write down."""
+"""The configuration of recordings and their transcripts, which a model learns to write."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ class TranscriptsConfig(OwnDatasetConfig, WritingTaskConfig):
     a data set of the datasets library.
 
     `audio` and `text` null: found by their usual names. A `speaker`, who is named in a column, is in one split, and so
-    are copies of a recording. `said` has what is said in recordings named LABEL_SPEAKER_INDEX.wav, by label.
+    are copies of a recording. `said` has the transcripts of recordings named LABEL_SPEAKER_INDEX.wav, by label.
     With `time`, the latest recordings are held out, whoever speaks, and `time_format` says how times are written.
     `channels`: of several the mean, or an error. Recordings of more than `longest_s` seconds are refused, or, as
     `gaps` has it, left out. `max_target` is in tokens of the model. `normalise` plain: texts are compared in lower

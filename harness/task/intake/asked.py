@@ -45,7 +45,7 @@ def _with_columns(read: Callable[..., Table], columns: Sequence[str] | None) -> 
 
 
 def asked_lines(path: Path, encoding: str | None) -> dict[int, str]:
-    """The lines of a .txt by number, but for blank ones, which are told. Raises ConfigError for what is no text."""
+    """The lines of a .txt by number, without blank ones, which get a warning. Raises ConfigError for other files."""
     lines = _LINE_ENDS.split(decoded(path, encoding)[0])
     rows = dict(enumerate(lines[:-1] if not lines[-1] else lines, 1))
     for row, line in rows.items():

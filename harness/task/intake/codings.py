@@ -77,7 +77,7 @@ def _as_dates(names: Collection[str]) -> list[str]:
 
 
 def _numbers_for(labels: Sequence[str]) -> tuple[list[str], str, bool]:
-    """Names that are 0, 1, … or 1, 2, … where as many others are words, how that is said, and whether it is certain.
+    """Names that are 0, 1, … or 1, 2, … where as many others are words, its message, and whether it is certain.
 
     It is of 1, 2, … where their rows are not among those of the others, as where two files were joined; among them
     they may be one scale with words, and are with words of two letters: PK, K, 1 and 2 are grades.

@@ -28,7 +28,7 @@ _PINNED = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)@(?P<revision>[\w./-]+)")
 def load_splits(
     dataset: str, subset: str | None, wanted: Collection[str], named: Mapping[str, str | None]
 ) -> tuple[dict[str, Table], list[str]]:
-    """The tables of train, validation and test, as far as there are any, and what is told of splits that are none.
+    """The tables of train, validation and test, as far as there are any, and notes on splits that are none.
 
     `dataset` is a folder that save_to_disk wrote, or owner/name@revision on the hub. `named` are the names of splits,
     None: a usual one. Names of classes stand in place of their numbers, and −1, which means that a label is withheld,

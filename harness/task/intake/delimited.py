@@ -14,7 +14,7 @@ Rows = list[tuple[int, list[str]]]
 """The row's number in the file, from 1, and its fields."""
 
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t,;|", ".txt": "\t,;|"}
-_RARE = "@~^;|"  # what parts columns, too, where it is said
+_RARE = "@~^;|"  # further separators of columns, if they are set
 _SAID = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # a spreadsheet's own first line
 _FORMULA = re.compile(r'="[^"]*"')
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")

@@ -68,7 +68,7 @@ def settled(
     what: str,
     named: str = "labels",
 ) -> tuple[list[int], list[str]]:
-    """The places to keep, and what is told of labels that are lost with others. Raises ConfigError where `policy` is
+    """The places to keep, and warnings about labels that are lost with others. Raises ConfigError where `policy` is
     refuse.
 
     `what` stands twice, and its labels are `named`.
@@ -95,7 +95,7 @@ def lost(labels: Iterable[Hashable], kept: Iterable[Hashable], policy: str) -> l
 def repeats(
     splits: Mapping[str, Sequence[tuple[Hashable, Hashable]]], names: Mapping[str, Sequence[object]], policy: str
 ) -> tuple[dict[str, list[int]], list[str]]:
-    """The places of rows that stand in their split before, which are left out, and what is told of those that stay.
+    """The places of rows that stand in their split before, which are left out, and warnings about those that stay.
 
     Of each row there is what is read and its label, and its name. With `policy` keep rows repeat others where both are
     the same, and held-out splits stay as they are: a published one is scored as others score it.

@@ -11,7 +11,7 @@ tokens tag tags word words translation summary document article score rating val
 french spanish italian portuguese dutch russian polish turkish arabic chinese japanese korean hindi en de fr
 """
 _USUAL = frozenset(_USUAL_NAMES.split())
-_MANY = 10  # rows that a first one is told from by its length
+_MANY = 10  # rows from which a first one may differ by its length
 _TIMES = 3  # so many times as long as the first cell of a column are all others at least
 _LONG = 20  # characters of these
 

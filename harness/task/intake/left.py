@@ -1,4 +1,4 @@
-"""Rows that are not taken, and what is told of them."""
+"""Rows that are left out, and the notes on them."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Copies in two splits that are not the same to the bit: pictures saved anew or scaled, recordings made louder.
 
-They are told and never refused. False alarms: 43 of 10,000 test images of Fashion-MNIST look like one of its 60,000 of
+They get a warning only. False alarms: 43 of 10,000 test images of Fashion-MNIST look like one of its 60,000 of
 training, none of 397 of scikit-learn's digits like one of 1,400; none of 3,000 spoken digits of the Free Spoken Digit
 Dataset sounds like one of another speaker, and none of 600 at random like one of the other 2,400. Found of 400 copies
 of images of Fashion-MNIST: all that are JPEG of quality 75, twice as large, a sixth brighter, of 64 colours, or have
@@ -180,7 +180,7 @@ def _named(
     earlier: np.ndarray,
     later: np.ndarray,
 ) -> dict[str, str]:
-    """The names of those of the second split with that of one of the first; copies to the bit are told elsewhere."""
+    """The names of those of the second split with that of one of the first; exact copies are reported elsewhere."""
     pairs: dict[str, str] = {}
     for place, other in zip(later.tolist(), earlier.tolist(), strict=True):
         if second[place][1] != first[other][1]:

@@ -1,4 +1,4 @@
-"""Labels that are numbers: how their points and commas are read, and what is told of them."""
+"""Labels that are numbers: how their points and commas are read, and the warnings about them."""
 
 import math
 import re

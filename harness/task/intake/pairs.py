@@ -1,4 +1,4 @@
-"""Rows of two texts in splits: what is told of texts that stand in two of them beside others, and of swapped rows."""
+"""Rows of two texts in splits: warnings about texts that are in two of them with other partners, and swapped rows."""
 
 import itertools
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Columns of a table of files that say which part of its file a row is: they are not read, and that is said."""
+"""Columns of a table of files that select a part of each row's file: they are not read, and a warning says so."""
 
 import dataclasses
 import re

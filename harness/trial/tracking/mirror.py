@@ -29,7 +29,7 @@ _TRACKERS = {
 
 
 class Mirror:
-    """One run of a tracker. Whatever goes wrong in it is said once, and the trial goes on without it."""
+    """One run of a tracker. An error in it is logged once, and the trial continues without it."""
 
     def __init__(self, tracker: Tracker | None, called: str = "W&B") -> None:
         self._tracker, self._called = tracker, called
