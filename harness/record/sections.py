@@ -324,8 +324,8 @@ class Provenance(Section):
     """The provenance of a result: versions, revision, machine.
 
     `inputs` are the digests of data and weights, with device and precision, that go into the fingerprint;
-    `environment` is what else moves the result, as it was when the trial ended: code, libraries, processor, threads;
-    empty in records of before it. `arithmetic` is how a step was computed, precision and attention, and `why` where
+    `environment` holds the other influences on the result when the trial ended: code, libraries, processor, threads;
+    it is empty in older records. `arithmetic` has the precision and the attention of a step, and `why` if
     trainer.precision=fastest measured it.
     """
 
