@@ -29,7 +29,7 @@ def resolve_device(accelerator: str, devices: int) -> torch.device:
 def resolve_precision(precision: str, device: torch.device, base: str = "float32") -> str:
     """Auto is bf16-mixed on a GPU that has it, 16-mixed on another, 32-true on a CPU, which does not train in 16-mixed.
 
-    Of a frozen `base` of float16 it is 16-mixed. Raises ConfigError where a device does not train in what is asked of
+    With a frozen `base` of float16 it is 16-mixed. Raises ConfigError where a device does not train in what is asked of
     it, and for the fastest one, which steps of the trial must settle first.
     """
     if base == "float16" and device.type == "cpu":

@@ -144,7 +144,7 @@ def _keys_of_arms(sweep: SweepConfig) -> list[str]:
 def corners(nuisance: Space) -> list[Point]:
     """All dimensions at their first ends, all at their last ends, and each alone at its others.
 
-    Of k ranges these are at most 2·k + 2 points. Every rule of the schema allows an interval, so what holds at the
+    For k ranges these are at most 2·k + 2 points. Every rule of the schema allows an interval, so what holds at the
     corners holds between them; of a choice every value is in two of the points. A dimension with a condition is put to
     its ends where it exists.
     """

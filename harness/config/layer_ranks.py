@@ -1,6 +1,6 @@
 """Ranks by group of layers as dimensions of a search: `lora.ranks.GROUP`, one integer for each group.
 
-Which layers there are only the network says: harness.trial.layer_ranks finds them when a study is begun.
+The layers are known from the network only: harness.trial.layer_ranks finds them when a study is begun.
 """
 
 import re

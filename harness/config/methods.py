@@ -1,6 +1,6 @@
 """The names of samplers and pruners in a sweep, and how they are written: `gp`, or `{name: tpe, multivariate: true}`.
 
-What they are, and which arguments they take, is in harness.search.methods: it needs Optuna.
+Their classes and arguments are in harness.search.methods, which needs Optuna.
 """
 
 from collections.abc import Mapping

@@ -29,7 +29,7 @@ class Fork(Adapted):
 
     @abstractmethod
     def with_updates(self, updates: Mapping[str, LowRankUpdate]) -> "Fork":
-        """The same layer with other updates."""
+        """Return the same layer with other updates."""
 
     def weights(self) -> dict[str, Tensor]:
         """The weight with the shared change; nothing where there is none, or a task's stream is without it."""
@@ -41,7 +41,7 @@ class Fork(Adapted):
         return {"weight": weight}
 
     def merged(self) -> nn.Module:
-        """The same layer without the shared update, where that is in the weight now; the tasks' stay beside it."""
+        """Return the layer without the shared update, where that is in the weight now; the tasks' stay beside it."""
         if not self.both:
             return self
         rest = {key: update for key, update in self.low_rank() if key != SHARED}

@@ -43,7 +43,7 @@ class _Apart(nn.Module):
     def each(self, count: int, compute: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         """Compute each adapter's layer on its own rows, and put the results together in the order of the rows.
 
-        Of `count` rows; where these stand with positions in one dimension, a row's stand together.
+        There are `count` rows; if rows and positions share one dimension, a row's positions are contiguous.
         """
         rows = self.route.rows
         assert isinstance(rows, Tensor), "rows that are all alike need no parting"

@@ -19,7 +19,7 @@ from harness.system import assets
 
 
 class Stages(nn.Module):
-    """A network whose forward pass gives the features of each stage. What enters the next is the shared stream."""
+    """A network whose forward pass gives the features of each stage. The next stage reads the shared stream."""
 
     def __init__(self, network: nn.Module, widths: Sequence[int], last_blocks: Sequence[str]) -> None:
         """`widths` are those of the features, `last_blocks` name the last block of each stage inside `network`."""

@@ -17,7 +17,7 @@ class GuestModel(Network):
     """Subclass it, and name the subclass as `model.kind=package.module:Name`.
 
     The subclass sets `reads`, builds its base from `model.arguments` in its constructor, and has `forward`, which ends
-    in `self.answer(features, batch)`. What a batch holds depends on `reads`:
+    in `self.answer(features, batch)`. The content of a batch depends on `reads`:
 
     - text: `ids` (B, L), token numbers, and `mask` (B, L), 1 on real tokens; `pad_id` is the id of padding.
     - vision: `images` (B, C, S, S), bytes, C being 1 or 3.

@@ -271,7 +271,7 @@ def _with_fresh_output(
 ) -> PreTrainedModel:
     """A network with its class's own head, whose output layer is fresh unless the stored one is asked for.
 
-    What stands before the output layer is as the folder has it, or fresh where it has none.
+    The layers before the output layer are the folder's, or fresh if it has none.
     """
     whole = load_network(config, kind, made, folder)
     if folder is not None and config.head == "fresh":

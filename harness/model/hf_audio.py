@@ -1,6 +1,6 @@
 """Bases of transformers that hear recordings: raw samples, or Whisper's log-mel spectra of them.
 
-What is made of the samples is what the folder's preprocessor_config.json says, computed here with the network.
+The samples are preprocessed as the folder's preprocessor_config.json says, together with the network.
 Shapes: B recordings, N samples of the longest, M mel bands, T frames of a window, C classes.
 """
 

@@ -17,9 +17,9 @@ def quantize(network: Network, config: ModelConfig, *, keep_floats: bool = False
 
     With `keep_floats` each holds its weight as it was, too, in the file that it was read from where it can be.
 
-    As with transformers, its output layer and what it keeps in float32 stay as they are, and so do weights that two
-    modules share. Raises ConfigError for a pattern of `quantization_skip` that matches none, where none is left, and
-    for a layer whose weights the scheme cannot hold.
+    As in transformers, its output layer and the weights that it keeps in float32 are unchanged, and so are weights that
+    two modules share. Raises ConfigError for a pattern of `quantization_skip` that matches none, where none is left,
+    and for a layer whose weights the scheme cannot hold.
     """
     assert config.quantized is not None
     base = network.base

@@ -1,6 +1,6 @@
 """The layers of a text encoder as shapes alone, without the seconds that transformers takes to be imported.
 
-What is counted here is what harness.model.text builds: the tests compare both, layer by layer. Nothing is computed.
+The counts are those of harness.model.text: the tests compare both, layer by layer. Nothing is computed.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""The record of a trial: what it was, what it cost and what it scored. Read and written without torch."""
+"""The record of a trial: what it was, what it cost and what it scored. It is read and written without torch."""
 
 from harness.record.draft import Draft
 from harness.record.fields import plain

@@ -72,7 +72,7 @@ def constant(entry: Record) -> Constant | None:
 
 
 def constant_among(entries: Iterable[Record]) -> Constant | None:
-    """The same of trials of one study, by one that has kept all constant answers where there is any."""
+    """The best constant answer of one study, from a trial that has kept all of them if there is one."""
     kept = sorted(entries, key=lambda entry: "constants" not in entry.data.details)
     return next((found for entry in kept if (found := constant(entry)) is not None), None)
 

@@ -99,7 +99,7 @@ def final_items(entry: Record, folder: Path) -> list[float] | None:
 def fwt_over_head(entry: Record, head: Record | None) -> float | None:
     """The mean of R[j][j] over all tasks but the first, less that of a head trained alone on the same earlier tasks.
 
-    What training the base adds to what a head knows of a task before it is learned. None where no such head was
+    It is the gain of training the base over that head, before a task is learned. None where no such head was
     trained, and where tasks have heads of their own, which know nothing before.
     """
     alike = head is not None and head.continual.tasks == entry.continual.tasks

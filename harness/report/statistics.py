@@ -37,7 +37,7 @@ def mcnemar_exact(first: Sequence[bool], second: Sequence[bool]) -> float:
 def stratified_interval(strata: Sequence[Sequence[float]]) -> tuple[float, float]:
     """The 95 % interval of the mean of several groups' means, the items within each group independent.
 
-    By the variance of a stratified mean (Cochran, 1977, section 5.3), each group with the same weight.
+    It uses the variance of a stratified mean (Cochran, 1977, section 5.3), each group with the same weight.
     """
     means = [sum(values) / len(values) for values in strata]
     squares = [
@@ -51,7 +51,7 @@ def stratified_interval(strata: Sequence[Sequence[float]]) -> tuple[float, float
 def ratio_interval(sums: Sequence[float], counts: Sequence[float]) -> tuple[float, float]:
     """The 95 % interval of Σ sums / Σ counts over independent items, as of a loss over the tokens of sentences.
 
-    By the linearised variance of a ratio (Cochran, 1977, section 6.4).
+    It uses the linearised variance of a ratio (Cochran, 1977, section 6.4).
     """
     total, items = sum(counts), len(sums)
     ratio = sum(sums) / total

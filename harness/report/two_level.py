@@ -6,7 +6,7 @@ scored on every item; the variance is that of two crossed facets (Brennan, Gener
 
     Var(difference) = [arm × seed] / seeds + [arm × item] / items + [residual] / (seeds · items)
 
-How much a run moves from seed to seed is estimated from all arms of one kind together, adapters being one kind, and
+The variation of a run from seed to seed is estimated from all arms of one kind together, adapters being one kind, and
 never taken for less than an arm's own spread: pooled over kinds, a steady arm would narrow the interval of one that is
 not. An arm that plainly moves more than its like is judged by itself, with the few degrees of freedom it has. Degrees
 of freedom of the sum are Satterthwaite's (1946). Intervals are simultaneous over all comparisons with one reference
@@ -47,7 +47,7 @@ class Comparison:
     detectable: float
 
     def within(self, reach: float) -> "Comparison":
-        """The same, where no two scores can be further apart than `reach`."""
+        """Clip the interval: no two scores can be further apart than `reach`."""
         return replace(self, low=max(self.low, -reach), high=min(self.high, reach))
 
     def verdict(self, margin: float) -> Verdict:
@@ -73,7 +73,7 @@ class Mean:
     spread: float
 
     def within(self, least: float, most: float) -> "Mean":
-        """The same of a score that cannot leave these bounds."""
+        """Clip the interval of a score that cannot leave these bounds."""
         return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 

@@ -29,10 +29,10 @@ def finalists(
 ) -> list[Finalist]:
     """The `top` arms on validation, and every baseline; an arm without a complete trial is none.
 
-    Of arms that each stand against baselines of their own (`across`), the `top` beside each. Of the joint arm, the best
-    trials of different names, which are different points. With several objectives, only arms on the front, and the one
-    that is recommended in any case. A trial that breaks a constraint is none, but of a baseline. A function of the
-    search's records alone, so any number of workers agree.
+    With arms that are compared with baselines of their own (`across`), these are the `top` for each; of the joint arm,
+    they are the best trials of different names, which are different points; with several objectives, only arms on the
+    front, and always the recommended one. A trial that breaks a constraint is left out, unless it is a baseline's. They
+    are a function of the search's records alone, so any number of workers agree.
     """
     wanted, beside = wanted or Wanted({}, {}, 0.0), {arm.name for arm in all_arms if arm.baseline}
     searched = [entry for entry in records if entry.phase == "search"]

@@ -124,9 +124,9 @@ def digest_of_model(folder: Path) -> str:
 def model_folder(address: str, sha256: Mapping[str, str | None] | None, *, weights: bool) -> tuple[Path, str]:
     """The folder of `hub:owner/name@revision` in the hub's cache, and the commit; without a revision, of `main`.
 
-    Of `hub:owner/name@revision#FILE` it need hold this file, and what belongs to it. Without `weights` only the small
-    files are fetched, and nothing is pinned. Raises AssetError where the repository cannot be had, Unreachable where
-    the hub does not answer, PinMismatch.
+    For `hub:owner/name@revision#FILE` it must hold this file, and the ones that belong to it. Without `weights` only
+    the small files are fetched, and nothing is pinned. Raises AssetError where the repository cannot be had,
+    Unreachable where the hub does not answer, PinMismatch.
     """
     match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+?|[\w.-]+)(?:@([\w./-]+))?(?:#(.+))?", address)
     if match is None:

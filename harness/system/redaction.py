@@ -41,7 +41,7 @@ def redact(text: str) -> str:
 
 
 def redact_tree(tree: Any) -> Any:
-    """The same for every text in plain containers, keys too."""
+    """Redact every text in plain containers, keys too."""
     return _walk(tree, _secrets())
 
 

@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 class ChatTask(WritingTask):
     """Three splits of conversations; `jinja` is a chat template of the user's own, None for that of the tokenizer.
 
-    What is trained on, how long it may be and what the template is given is as in ChatTaskConfig.
+    The trained tokens, the length and the template's arguments are as in ChatTaskConfig.
     """
 
     name: str

@@ -294,7 +294,7 @@ def _without_first_exchange(messages: Sequence[Message]) -> Sequence[Message] | 
 def encode_prompts(
     conversations: Sequence[Sequence[Message]], template: ChatTemplate, *, pad: int, end: int, max_length: int
 ) -> ChatInputs:
-    """Conversations to be answered. What is longer than `max_length` loses its first turns.
+    """Conversations to be answered. Conversations longer than `max_length` lose their first turns.
 
     Raises ConfigError, with the numbers of the rows, where the template cannot write one, or it does not fit.
     """

@@ -111,7 +111,7 @@ class ChatTemplate:
         """The conversation as one text, and where the assistant has written in it, with what ends each of its turns;
         with `last`, its last turn alone. Turns of weight 0 are not among them.
 
-        By the template's own marks; else by what each turn adds to the text before it. Raises TemplateProblem where
+        They follow from the template's own marks, else from the text that each turn adds. Raises TemplateProblem where
         that is not what the text begins with.
         """
         answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]

@@ -20,7 +20,7 @@ class GuestMeasure(ABC):
     def score(self, labels: Tensor, logits: Tensor) -> float:
         """The score of a whole split, a finite number.
 
-        Of classes, `labels` (N) are their numbers and `logits` (N, C) are not normalised; of numbers, `labels` (N) and
+        For classes, `labels` (N) are their numbers and `logits` (N, C) are not normalised; of numbers, `labels` (N) and
         `logits` (N, 1) are in the labels' own unit. Both are on the CPU; `logits` are float32, or float64 of numbers.
         """
 

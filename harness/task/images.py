@@ -114,7 +114,7 @@ class ImageInputs(Inputs):
 def image_inputs(split: ImageSplit, size: int) -> ImageInputs:
     """A split at `size` pixels a side: the shorter side is fitted, the longer one cropped to the centre.
 
-    Read from the cache, where it lies under the digest of all that shapes it. Raises ConfigError for a file that is
+    They are cached under the digest of everything that determines them. Raises ConfigError for a file that is
     no image.
     """
     over = () if isinstance(split.images, np.ndarray) else (split.rendering.background,)

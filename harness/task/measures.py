@@ -1,7 +1,7 @@
 """Measures of a whole split by name, as scikit-learn and SciPy define them.
 
-N rows, C classes. Of classes, `labels` (N) are numbers of classes and `outputs` (N, C) logits; of numbers, `labels` (N)
-and `outputs` (N, 1) are in the labels' own unit.
+N rows, C classes. For classes, `labels` (N) are numbers of classes and `outputs` (N, C) logits; of numbers, `labels`
+(N) and `outputs` (N, 1) are in the labels' own unit.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -139,7 +139,7 @@ def _given(config: TranscriptsConfig) -> tuple[dict[str, tuple[str, Table]], lis
 def _tables(
     config: TranscriptsConfig, root: Path, *, named: Sequence[str], some: Sequence[str]
 ) -> dict[str, tuple[str, Table]]:
-    """The same of files: of an Arrow table `some` columns, of others all, and `named` ones tell how it is written."""
+    """Read the tables of files: `some` columns of an Arrow table, all of others; `named` ones give the format."""
     found: dict[str, tuple[str, Table]] = {}
     if root.is_dir():
         inside = tables_in(root, config.encoding, config.separator) or {"train": words_in(root, config.said)}

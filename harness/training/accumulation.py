@@ -25,7 +25,7 @@ def in_parts(inputs: Inputs, count: int, rows: Sequence[int]) -> dict[str, Any]:
 
 
 def in_parts_of(inputs: Inputs, tokens: int, rows: Sequence[int]) -> dict[str, Any]:
-    """The same with as many micro-batches as keep each at `tokens`; one batch of all rows, where they fit into one."""
+    """Split a batch into as many micro-batches as keep each at `tokens`; one batch if all rows fit."""
     pieces = pieces_of(inputs.training_lengths, tokens, rows)
     return inputs.training_batch(rows) if len(pieces) == 1 else _in_pieces(inputs, pieces, rows)
 

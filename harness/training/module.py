@@ -122,7 +122,8 @@ class TrialModule(nn.Module):
     def forward(self, batch: Batch, share: Sequence[float] | None = None, last: bool = True) -> Batch:
         """`loss`: the mean loss, weighted and with the penalty if there are any; `bare`: the mean loss alone.
 
-        Of a part of a step's batch they are what it adds, by its `share` of each task; the `last` one has the penalty.
+        For a part of a step's batch they are its contribution, by its `share` of each task; the `last` one has the
+        penalty.
         """
         losses, tasks = task_losses(self.model, batch, self.losses)
         if share is None:

@@ -14,7 +14,7 @@ from harness.model import Network
 def shard(model: Network, mesh: DeviceMesh) -> None:
     """Shard a model's weights over the mesh; each block of its base is gathered on its own when it is needed.
 
-    A second call does nothing. Of two modules that share a weight, none may be in a block.
+    A second call does nothing. Modules that share a weight may not be in a block.
     """
     if isinstance(model, FSDPModule):
         return

@@ -23,7 +23,7 @@ _STEP_BYTES = 4
 def memory_needed(model: nn.Module) -> dict[str, int]:
     """Bytes that training holds whatever the batch: weights, gradients and AdamW's state; shapes are enough.
 
-    What is computed in a step comes on top: it depends on the batch, its lengths and the precision.
+    Activations of a step are not included: they depend on the batch, its lengths and the precision.
     """
     trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
     gradients = bytes_of(trained)
@@ -143,7 +143,7 @@ def _storage_of(tensor: torch.Tensor) -> int:
 def peak_of(work: Callable[[], object], known: Iterable[torch.Tensor]) -> int:
     """The most bytes that the tensors made by `work` hold at once; those that are `known` do not count.
 
-    What an operation allocates and frees within itself is left out.
+    Memory that an operation allocates and frees within itself is left out.
     """
     live = _LiveTensors(known)
     with live:

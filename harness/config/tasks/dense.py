@@ -111,7 +111,7 @@ class ShapesDenseConfig(DenseTaskConfig):
 class DenseFolderConfig(DenseTaskConfig):
     """NYUD-v2 or PASCAL-Context in the folders that multi-task work shares them in (Vandenhende et al., 2021).
 
-    What was published for validation is the test split; `validation_share` of the training images are held out. As many
+    The published validation split is the test split; `validation_share` of the training images are held out. As many
     of the first rows of a split as are asked for; null: all there are.
     """
 

@@ -32,7 +32,7 @@ class LabelledTaskConfig(TaskConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class AnsweredTaskConfig(LabelledTaskConfig):
-    """The same where a label may be a class, several of them, or a number.
+    """The settings of labels that may be a class, several of them, or a number.
 
     `positive` names the one of two classes that `f1` and `average_precision` are of; null: the later in the alphabet.
     """
@@ -67,7 +67,7 @@ class AnsweredTaskConfig(LabelledTaskConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class LabelColumnsConfig(AnsweredTaskConfig):
-    """The same of tables: several columns of `label` have a 0 or a 1 for a label each."""
+    """The settings of labels in tables: several columns of `label` have a 0 or a 1 for a label each."""
 
     label: Column | Annotated[list[Column], Field(min_length=1)]
 

@@ -59,7 +59,8 @@ class OwnDataConfig(TaskConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class OwnTextsConfig(OwnDataConfig):
-    """The same of texts. `unknown_tokens`: a split of texts that are unknown to the tokenizer for the most part.
+    """The settings of a user's own texts. `unknown_tokens`: a split of texts that are unknown to the tokenizer for the
+    most part.
 
     `gap_words`: what becomes of rows with a text that is a word for a gap, as nan or #N/A; words that a person may have
     written, as None or NA, are told where such rows are refused.
@@ -75,8 +76,8 @@ class OwnTextsConfig(OwnDataConfig):
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class OwnLabelledConfig(OwnDataConfig):
-    """The same of rows with a label. `duplicates`: of rows that contradict each other. `cut`: how the splits that are
-    not given are drawn.
+    """The settings of a user's own rows with a label. `duplicates`: of rows that contradict each other. `cut`: how the
+    splits that are not given are drawn.
     """
 
     duplicates: Duplicates = "refuse"

@@ -39,7 +39,7 @@ def initialise(base: nn.Module, settings: Settings, feed: Feed) -> None:
 def explained_variance(base: nn.Module, feed: Feed) -> dict[str, Tensor]:
     """{target: the share of its input's variance that each principal direction explains}, the greatest first.
 
-    As many as a rank of the layer can be.
+    There are as many as the layer's highest rank.
     """
     return {
         target_name(name, key): explained[: min(update.lora_B.shape[0], len(vh))]

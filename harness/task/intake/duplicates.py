@@ -97,7 +97,7 @@ def repeats(
 ) -> tuple[dict[str, list[int]], list[str]]:
     """The places of rows that stand in their split before, which are left out, and warnings about those that stay.
 
-    Of each row there is what is read and its label, and its name. With `policy` keep rows repeat others where both are
+    Each row has its input, its label and its name. With `policy` keep rows repeat others where both are
     the same, and held-out splits stay as they are: a published one is scored as others score it.
     """
     out: dict[str, list[int]] = {}

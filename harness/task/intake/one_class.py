@@ -46,7 +46,7 @@ def may_be_one(names: Collection[str]) -> list[tuple[str, str]]:
 
 
 def _short_forms(names: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Those that are usual ones, and any where all names, or all but one, have one: mon and monday, tue and tuesday."""
+    """Usual abbreviations, and any if all names, or all but one, have one: mon and monday, tue and tuesday."""
     yield from ((short, long) for short, long in sorted(_SHORT_FORMS) if short in names and long in names)
     long_of: dict[str, list[str]] = {}
     for long in filter(str.isalpha, names):

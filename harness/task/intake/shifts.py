@@ -25,7 +25,7 @@ def shifts(answer: str, name: str, given: Mapping[str, Sequence[Hashable]]) -> l
 
 def shifted_labels(trained: Sequence[str], held: Mapping[str, Sequence[str]]) -> list[str]:
     """Return warnings about held-out labels that are whole numbers and lack the first of training's, as if they were
-    counted from one there, or the last. By chance so many rows would hardly lack it.
+    counted from one there, or the last. So many rows would hardly lack it by chance.
     """
     shares = Counter(trained)
     if not all(label.isdecimal() for label in shares):

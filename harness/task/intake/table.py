@@ -293,7 +293,7 @@ def load_arrow(path: Path, key: str, wanted: Collection[str] = (), features: Fea
 def of_arrow_table(table: Any, wanted: Collection[str]) -> pd.DataFrame:
     """The cells of an Arrow table, rows numbered from 1, of the `wanted` columns and those that may name splits only.
 
-    As Python's own values: pandas would make floats of whole numbers with a gap among them.
+    Cells are Python's own values: pandas would make floats of whole numbers with a gap among them.
     """
     rows = range(1, table.num_rows + 1)
     columns = {

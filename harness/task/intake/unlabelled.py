@@ -70,7 +70,7 @@ def is_marked(name: str) -> bool:
 
 
 def stand_for_none(names: Collection[str]) -> set[str]:
-    """Those of the names of classes that often stand for none; nothing where there are no others.
+    """The names of classes that often mean none; empty if there are no others.
 
     -1 is a class beside 1 alone, and a negative number beside other ones; a sign is one beside other signs.
     """
