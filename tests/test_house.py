@@ -28,6 +28,19 @@ def test_no_module_is_in_a_circle():
     assert house.circles(house.without_packages(graph)) == []
 
 
+def test_the_whole_configuration_goes_only_to_the_rooms_that_build_from_it():
+    """Task, model, lora, training, report and record get plain arguments, or the part of it that is theirs."""
+    built_in = {"commands", "cluster", "config", "search", "trial"}
+    for path in sorted((ROOT / "harness").rglob("*.py")):
+        room = path.relative_to(ROOT / "harness").parts[0]
+        taken = [
+            f"{path.relative_to(ROOT)}:{node.lineno}"
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.arg) and isinstance(node.annotation, ast.Name) and node.annotation.id == "Config"
+        ]
+        assert room in built_in or not taken
+
+
 def test_no_two_public_classes_share_a_name():
     places: dict[str, list[str]] = {}
     for path in sorted((ROOT / "harness").rglob("*.py")):
