@@ -143,7 +143,7 @@ def _influences(run: Record, alone: Mapping[str, Record], folder: Path) -> Float
 def section(found: ConfirmedMultitask) -> str:
     """The text of the confirmation: an arm a row."""
     tasks = list(found.alone)
-    rows = [["way", "adapter", "trainable", "Δm [95 %]", "verdict", *tasks]]
+    rows = [["arm", "adapter", "trainable", "Δm [95 %]", "verdict", *tasks]]
     alone = [f"{fmean(main_score(run, task) for run in runs):.4f}" for task, runs in found.alone.items()]
     rows.append([_ALONE, "", "", "", "reference", *alone])
     for arm in found.arms:
@@ -193,10 +193,10 @@ def _learned_nothing(found: ConfirmedMultitask) -> Iterator[str]:
 
 def _notes(found: ConfirmedMultitask) -> str:
     return (
-        "The best trial of each way and of each task alone was trained again with seeds that the search never had, the "
+        "The best trial of each arm and of each task alone was trained again with seeds that the search never had, the "
         "same for all; of several runs alone of a task those count that are best on validation over these seeds. Δm of "
         "a seed is against the runs alone with that seed. The unit that is repeated is the seed. Intervals are over "
         "new seeds and new test items (items by their influence on Δm, to first order), and hold "
-        f"for all ways at once in 95 % of studies. {WORDS.format(margin=f'{found.margin:g} %')}"
+        f"for all arms at once in 95 % of studies. {WORDS.format(margin=f'{found.margin:g} %')}"
         + (" Ways are compared over the seeds that ended in all trials." if found.failed else "")
     )

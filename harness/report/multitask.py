@@ -186,7 +186,7 @@ def section(records: Sequence[Record], results: Sequence[MultitaskResult]) -> st
 
 
 def _cost_rows(results: Sequence[MultitaskResult]) -> list[list[str]]:
-    header = ["way", "adapter", "of it shared", "each task's", "dead", "trainable", "lr", "val score", "Δm [95 %]", ""]
+    header = ["arm", "adapter", "of it shared", "each task's", "dead", "trainable", "lr", "val score", "Δm [95 %]", ""]
     rows = [header]
     for result in results:
         entry, groups = result.best, result.best.parameters.groups
@@ -230,7 +230,7 @@ def _task_rows(
     sample = results[0].best
     named = {task: measure_of(sample, task) for task in tasks if task in results[0].scores}
     units = [{"rmse": "RMSE"}.get(name, name) for name in (named.get(task, "accuracy") for task in tasks)]
-    rows = [["way", *(f"{task} ({unit})" for task, unit in zip(tasks, units, strict=True))]]
+    rows = [["arm", *(f"{task} ({unit})" for task, unit in zip(tasks, units, strict=True))]]
     rows.append(["alone", *(f"{main_score(alone[task], task):.4f}" if task in alone else "" for task in tasks)])
     for result in results:
         cells = [f"{result.scores[task]:.4f}" if task in result.scores else "" for task in tasks]
@@ -251,7 +251,7 @@ def _notes(alone: Mapping[str, Record]) -> str:
         "several labels); the table of tasks is of the test split, which was not used to choose. Δm is the mean over "
         "tasks of what each gains against the best run of that task alone, in percent of that run's score, errors "
         "counted downwards. Brackets: 95 % bootstrap interval over test items, paired, tasks on the same items drawn "
-        "together, one way at a time; one training seed "
+        "together, one arm at a time; one training seed "
         "each, and the spread between seeds is not in it. Dead: trained tensors that never got a gradient."
     )
 
@@ -269,7 +269,7 @@ def answer(results: Sequence[MultitaskResult]) -> str:
         sentences.append(f"{label}: {', '.join(names) if names else 'none shown'}.")
     tasks = dict.fromkeys(task for result in results for task in result.gains)
     if losing := [task for task in tasks if all(result.gains.get(task, 0) < 0 for result in results)]:
-        sentences.append(f"Every way loses on {', '.join(losing)}.")
+        sentences.append(f"Every arm loses on {', '.join(losing)}.")
     return " ".join(sentences)
 
 

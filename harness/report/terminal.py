@@ -74,7 +74,7 @@ def _interval(*values: float) -> list[str]:
 
 
 def _multitask_table(found: ConfirmedMultitask) -> Table:
-    table = _new_table("way", "trained", "Δm % against alone [95 %]", "verdict")
+    table = _new_table("arm", "trained", "Δm % against alone [95 %]", "verdict")
     for arm in found.arms:
         delta = f"{arm.delta.difference:+.2f} [{arm.delta.low:+.2f}, {arm.delta.high:+.2f}]"
         table.add_row(*map(Text, [arm.arm, f"{arm.runs[0].parameters.trainable:,}", delta, arm.verdict]))
