@@ -68,6 +68,17 @@ def tasks_of(entry: Record) -> list[str]:
     return list(entry.data.tasks)
 
 
+def with_gradients(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Return the complete trials that compared gradients of several tasks, by arm: those that confirm, if any."""
+    compared = [each for each in records if each.state == "complete" and len(each.task_gradients.tasks) > 1]
+    again = [each for each in compared if each.phase == "confirm"]
+    arms: dict[str, list[Record]] = {}
+    for each in again or compared:
+        if each.task_gradients.cosines:
+            arms.setdefault(each.arm, []).append(each)
+    return arms
+
+
 def is_error(entry: Record, task: str) -> bool:
     """Return whether a task's score is an error, lower being better."""
     better = entry.data.tasks[task].details.get("better")

@@ -210,6 +210,9 @@ def _several(records: Sequence[Record], folder: Path) -> KindReport:
         if confirmed is not None:
             task_plots.confirmed_picture(confirmed, title, folder / "confirmed.png")
             written.append("confirmed.png")
+        if compared := multitask.with_gradients(records):
+            task_plots.gradients_picture(compared, title, folder / "task_gradients.png")
+            written.append("task_gradients.png")
         return written
 
     said = multitask.answer(results) if results else tally(records)

@@ -7,6 +7,7 @@ from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -88,6 +89,28 @@ def _draw_gains(axes: Axes, arms: Sequence[_Gains]) -> None:
                 column, row, f"{cell:+.1f}", ha="center", va="center", fontsize=9, color="white" if dark else "black"
             )
     axes.set_title("each task, %: above 0 better than its run alone", fontsize=10)
+
+
+def gradients_picture(arms: Mapping[str, Sequence[Record]], title: str, path: Path) -> None:
+    """A panel for each arm: the cosine of each two tasks' gradients, the mean over evaluations and trials.
+
+    Above 0, a small step for one task lowers the loss of the other.
+    """
+    figure, panels = plt.subplots(
+        1, len(arms), figsize=(1.6 + 2.6 * len(arms), 3.6), sharey=True, layout="constrained", squeeze=False
+    )
+    for axes, (arm, runs) in zip(panels[0], arms.items(), strict=True):
+        names = runs[0].task_gradients.tasks
+        cosines = np.mean([each for run in runs for each in run.task_gradients.cosines], axis=0)
+        axes.imshow(cosines, cmap="PuOr", vmin=-1, vmax=1)
+        for (row, column), value in np.ndenumerate(cosines):
+            if row != column:
+                axes.text(column, row, f"{value:+.2f}", ha="center", va="center", fontsize=9)
+        axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        axes.set_title(arm, fontsize=10)
+    figure.suptitle(f"{title}: cosine of the tasks' gradients")
+    save_picture(figure, path)
 
 
 def matrices_picture(results: Sequence[ContinualResult], title: str, path: Path) -> None:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from harness import record
+from harness.record.sections import TaskGradients
 from harness.report import write_report
-from harness.report.multitask import Items, gain, multitask_results, verdict
+from harness.report.multitask import Items, gain, multitask_results, verdict, with_gradients
+from harness.report.task_plots import gradients_picture
 from harness.task.metrics import ClassMetrics, LabelSetMetrics, MixtureMetrics
 from tests.test_record import make
 
@@ -89,6 +91,17 @@ def test_the_page_shows_both_tables_and_draws(folder):
     assert "Higher than runs alone, with one seed each: together. Lower: worse." in text
     assert (folder / "table.md").read_text().startswith("# ")
     assert (folder / "multitask.png").stat().st_size > 10_000
+
+
+def test_gradients_of_several_tasks_are_drawn_of_the_trials_that_confirm(folder):
+    alike = [[1.0, 0.5], [0.5, 1.0]]
+    for number, phase in ((90, "search"), (91, "confirm"), (92, "confirm")):
+        compared = TaskGradients(tasks=["a", "b"], steps=[1], cosines=[alike])
+        record.append(folder, dataclasses.replace(make(number, phase=phase, arm="together"), task_gradients=compared))
+    found = with_gradients(record.read(folder))
+    assert {arm: [each.trial for each in runs] for arm, runs in found.items()} == {"together": [91, 92]}
+    gradients_picture(found, "title", folder / "task_gradients.png")
+    assert (folder / "task_gradients.png").stat().st_size > 5_000
 
 
 def test_a_task_without_a_run_alone_is_not_compared(tmp_path):
