@@ -20,6 +20,7 @@ from harness.config.arms import Arm, Point, arm_of, arms
 from harness.config.layer_ranks import PREFIX, overrides
 from harness.config.preflight import check_same_config
 from harness.config.processes import trains_remotely
+from harness.config.searched_ranks import SHAPELESS
 from harness.record import Log, is_final
 from harness.search.confirmation import fresh_order, fresh_seeds
 from harness.search.history import History
@@ -168,8 +169,8 @@ def _counted_points(arm: Arm) -> tuple[int, ...]:
     return (0, 1) if arm.ranks is not None else (0,)
 
 
-# Keys of ranges that no shape depends on: of such an arm one count says all.
-_SHAPELESS = ("optimizer.", "trainer.", "lora.scale", "lora.alpha", "lora.dropout", PREFIX)
+_SHAPELESS = (*SHAPELESS, PREFIX)
+"""Of an arm that has no other dimensions one count says all."""
 _DRAWN = 64  # points of an arm that are drawn to be checked, at most
 
 

@@ -46,12 +46,13 @@ def run(job: HydraJob) -> None:
     from harness.trial.fastest import settled
     from harness.trial.layer_ranks import with_rank_groups
     from harness.trial.profiles import with_profiles
+    from harness.trial.searched_ranks import with_prices
 
     with_groups = with_rank_groups(asked, before_data=True)
     check_search(with_groups)
     check_study(with_groups)
     config = settled(with_kept_confirmation(with_rank_groups(as_begun(with_data(asked, job.words), named))))
-    config = with_profiles(config)
+    config = with_profiles(with_prices(config))
     if config.sweep is not None and config.sweep.profiles is not None:
         check_study(config)
     with led_study(config, started) as run_trials:

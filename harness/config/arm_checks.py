@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from harness.config.arms import arms, given_values, joint_space
 from harness.config.layer_ranks import rank_mistakes
 from harness.config.schema import Config, SweepConfig
+from harness.config.searched_ranks import is_rank, searched_rank_mistakes
 from harness.config.space import Choice, Point, Range, Space, applied, space_mistakes, where
 from harness.config.tasks.base import TaskConfig
 from harness.config.tree import OF_COMMANDS, ConfigError, leaves, nearest
@@ -49,6 +50,10 @@ def mode_mistakes(sweep: SweepConfig) -> Iterator[str]:
     """Yield an error for keys of the other mode, and for a sweep that searches nothing."""
     searched = {**sweep.scientific, **sweep.nuisance}
     yield from rank_mistakes(sweep.ranks, sweep.budget, searched, sweep.allocate, sweep.nuisance)
+    if sweep.budget is not None and sweep.ranks is None and not sweep.allocate and any(map(is_rank, searched)):
+        tuned = {name: list(arm.nuisance) for name, arm in sweep.baselines.items()}
+        joint = sweep.mode == "joint"
+        yield from searched_rank_mistakes(joint_space(sweep), list(sweep.budget.given), joint=joint, baselines=tuned)
     if sweep.mode == "joint":
         if sweep.across:
             yield f"sweep.across={json.dumps(sweep.across)}: of the compared mode; sweep.across=null"

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.config.allocation import OF_A_TRIAL, Allocation
 from harness.config.scalars import CLOSED, Count, Flag, Natural, Text
+from harness.config.searched_ranks import PriceConfig, is_rank
 from harness.config.space import Point, Range
 
 PREFIX = "lora.ranks."
@@ -53,15 +54,17 @@ class RanksConfig:
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class BudgetConfig:
-    """The most that ranks by group or by layer may come to; one of the three is given.
+    """The most that ranks by group or by layer may come to, or ranks that are searched; one of the three is given.
 
     `parameters` are the adapter's. `memory` is bytes that training holds whatever the batch: weights, gradients and
     AdamW's state of the whole network. `flops` are floating-point operations of a step on `trainer.batch_size` rows.
+    `prices` of ranks that are searched are found when the study is begun.
     """
 
     parameters: Count | None = None
     memory: Count | None = None
     flops: Count | None = None
+    prices: list[PriceConfig] | None = None
 
     @property
     def given(self) -> dict[Budgeted, int]:
@@ -117,11 +120,16 @@ def rank_mistakes(
     """
     yield from _budget_mistakes(budget)
     yield from _allocation_mistakes(allocate or {}, budget, searched)
-    yield from _price_mistakes(budget, tuned if ranks is None else searched)
     if ranks is None:
-        if budget is not None and not allocate:
-            yield "sweep.budget: of ranks by group; give sweep.ranks, as in sweep.ranks={by: role, high: 32}"
+        if allocate:
+            yield from _price_mistakes(budget, tuned)
+        elif budget is not None and not any(map(is_rank, searched)):
+            yield (
+                "sweep.budget: of ranks by group; give sweep.ranks, as in sweep.ranks={by: role, high: 32}, or search "
+                "lora.rank"
+            )
         return
+    yield from _price_mistakes(budget, searched)
     if not ranks.low < ranks.high:
         yield f"sweep.ranks=[{ranks.low}, {ranks.high}]: low must be below high"
     if ranks.log and not ranks.low:

@@ -1,5 +1,6 @@
 """The configuration of adapters for several tasks on one base."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -15,6 +16,13 @@ def _listed(value: object) -> object:
 
 Targets = Annotated[Annotated[list[Text], Field(min_length=1)], BeforeValidator(_listed)]
 """Names of layers; one alone need not stand in brackets."""
+
+
+def _in_pairs(task_ranks: list[tuple[str, int]] | dict[str, int] | None) -> list[tuple[str, int]] | None:
+    """Ranks by pattern; by task they are in the order of the names, which no match depends on."""
+    if not isinstance(task_ranks, dict):
+        return task_ranks
+    return [(re.escape(task), rank) for task, rank in sorted(task_ranks.items())]
 
 
 class TaskAdaptation(Adaptation):
@@ -34,13 +42,14 @@ class TaskAdaptation(Adaptation):
 class TaskForkConfig(TaskAdaptation):
     """A shared update on every target, and one for each task in the last blocks. Both scales are s itself.
 
-    `task_ranks` are ordered [pattern, rank] pairs over task names; the first match decides, else `task_rank`.
+    `task_ranks` are ordered [pattern, rank] pairs over task names, the first match decides, or ranks by task; of others
+    `task_rank`.
     """
 
     name: Literal["task_fork"]
     rank: Count
     task_rank: Natural
-    task_ranks: list[tuple[Text, Natural]] | None
+    task_ranks: list[tuple[Text, Natural]] | dict[Text, Natural] | None
     scale: Positive
     task_scale: Positive
     targets: Targets
@@ -49,15 +58,22 @@ class TaskForkConfig(TaskAdaptation):
     mode: Literal["task", "both"]
 
     def identity(self) -> dict[str, Any]:
-        return super().identity() | {"name": "mtlora"}  # as it was called before MTLoRA was as published
+        former = {"name": "mtlora"}  # as it was called before MTLoRA was as published
+        return super().identity() | former | {"task_ranks": self.rank_pairs}
+
+    @property
+    def rank_pairs(self) -> list[tuple[str, int]] | None:
+        """The ranks of tasks as pairs of a pattern and a rank."""
+        return _in_pairs(self.task_ranks)
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)
 class MtloraConfig(TaskAdaptation):
     """MTLoRA: a shared update on every target, and one for each task in the last block of every stage.
 
-    Both scales are s itself. `task_ranks` are ordered [pattern, rank] pairs over task names; the first match decides,
-    else `task_rank`. `train` names what of the base is trained beside the updates; null: all of it that it has.
+    Both scales are s itself. `task_ranks` are ordered [pattern, rank] pairs over task names, the first match decides,
+    or ranks by task; of others `task_rank`. `train` names what of the base is trained beside the updates; null: all of
+    it that it has.
     """
 
     stands_alone: ClassVar[bool] = True
@@ -65,7 +81,7 @@ class MtloraConfig(TaskAdaptation):
     name: Literal["mtlora"]
     rank: Count
     task_rank: Count
-    task_ranks: list[tuple[Text, Count]] | None
+    task_ranks: list[tuple[Text, Count]] | dict[Text, Count] | None
     scale: Positive
     task_scale: Positive
     targets: Targets
@@ -76,6 +92,14 @@ class MtloraConfig(TaskAdaptation):
     @property
     def takes_rows_of_all_tasks(self) -> bool:
         return True
+
+    @property
+    def rank_pairs(self) -> list[tuple[str, int]] | None:
+        """The ranks of tasks as pairs of a pattern and a rank."""
+        return _in_pairs(self.task_ranks)
+
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"task_ranks": self.rank_pairs}
 
 
 @dataclass(config=CLOSED, frozen=True, kw_only=True)

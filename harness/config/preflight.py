@@ -98,7 +98,7 @@ _HOW = (
 _ASKED = ("run", *OF_COMMANDS)
 _FOUND = (  # when the study is begun
     *(f"sweep.ranks.{key}" for key in ("layers", "limits", "costs", "present", "fixed")),
-    *("sweep.profiles", "trainer.settled"),
+    *("sweep.profiles", "sweep.budget.prices", "trainer.settled"),
 )
 _SETTLED = (
     "trainer.precision",

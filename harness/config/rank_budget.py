@@ -1,13 +1,16 @@
-"""Ranks by group under a budget: the projection that keeps it, and the exact choice by gains."""
+"""Ranks under a budget: the projection that keeps it, and the exact choice by gains."""
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from harness.config.arms import Point
+from harness.config.searched_ranks import PriceConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,10 @@ class RankBudget:
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
     fixed: int = 0
     present: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def covers(self, point: Point) -> bool:
+        """Whether a point has the ranks of all groups; a baseline's has none."""
+        return set(self.costs) <= set(point)
 
     def used(self, point: Point) -> int:
         """Return the total cost of a point's ranks, with the fixed cost."""
@@ -88,6 +95,57 @@ class RankBudget:
             else:
                 above = middle
         return below
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchedBudget:
+    """The values that each searched rank may have, ascending, their prices, and the most that they may cost together.
+
+    The least values keep it whatever else a point has.
+    """
+
+    values: Mapping[str, Sequence[int]]
+    prices: Sequence[PriceConfig]
+    most: int
+
+    def covers(self, point: Point) -> bool:
+        """Whether a point has a rank; a baseline's has none."""
+        return not self.values.keys().isdisjoint(point)
+
+    def used(self, point: Point) -> int:
+        """The adapter's parameters at a point."""
+        price = next(
+            price for price in self.prices if all(point.get(key) == value for key, value in price.where.items())
+        )
+        return price.of(point)
+
+    def project(self, point: Point) -> Point:
+        """The point if it keeps the budget; else its ranks multiplied by the greatest factor with which it does.
+
+        They are rounded down to values that they may have. Then each in turn takes the highest that still fits, none
+        above what it was. What costs less than the budget stays, so that fewer parameters can be an objective.
+        """
+        if self.used(point) <= self.most:
+            return point
+        allowed = {
+            key: [value for value in values if value <= point[key]]
+            for key, values in self.values.items()
+            if key in point
+        }
+        factors = {Fraction(value, values[-1]) for values in allowed.values() if values[-1] for value in values}
+        steps = sorted(factors | {Fraction(0)})
+
+        def scaled(factor: Fraction) -> Point:
+            return point | {
+                key: max((value for value in values if value <= factor * values[-1]), default=values[0])
+                for key, values in allowed.items()
+            }
+
+        fitting = bisect.bisect(steps, False, key=lambda factor: self.used(scaled(factor)) > self.most)
+        found = scaled(steps[fitting - 1])
+        for key, values in allowed.items():
+            found[key] = max(value for value in values if self.used(found | {key: value}) <= self.most)
+        return found
 
 
 def allocate(gains: Mapping[str, Sequence[float]], costs: RankCosts, most: int) -> dict[str, int]:

@@ -127,7 +127,7 @@ def _point(past: PastTrial, arm: Arm, here: Mapping[str, Any], plan: SearchPlan)
             return None, (3, f"{key} is not in the {dimension.described}", value)
         point[key] = value
     budget = plan.budget
-    if budget is not None and set(budget.costs) <= set(point) and budget.used(point) > budget.most:
+    if budget is not None and budget.covers(point) and budget.used(point) > budget.most:
         return None, (4, "ranks above sweep.budget", budget.used(point))
     return {key: point[key] for key in arm.nuisance if key in point}, (5, "", None)
 

@@ -11,10 +11,11 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from harness.config import Config, SweepConfig
-from harness.config.arms import Point
+from harness.config.arms import Point, joint_space
 from harness.config.layer_ranks import PREFIX
 from harness.config.methods import HALVING
-from harness.config.rank_budget import RankBudget
+from harness.config.rank_budget import RankBudget, SearchedBudget
+from harness.config.searched_ranks import rank_values
 from harness.record import Record, direction, figure
 from harness.record.figures import full_name
 
@@ -33,7 +34,7 @@ class SearchPlan:
     """The settings of a study's search other than its dimensions; `objective` is a metric on validation.
 
     `objectives` are figures of a record with 1 where more is better and −1 where less is; empty: the objective alone.
-    `constraints` are figures with the most that they may be. Points with ranks by group keep the `budget`.
+    `constraints` are figures with the most that they may be. Points with ranks keep the `budget`.
     `enqueued` are values that the first trials have, of each arm but the baselines. `history` are trials of earlier
     studies by the name of the arm that learns from them.
     """
@@ -46,7 +47,7 @@ class SearchPlan:
     prune_after: int | None = None
     objectives: Mapping[str, float] = dataclasses.field(default_factory=dict)
     constraints: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    budget: RankBudget | None = None
+    budget: RankBudget | SearchedBudget | None = None
     enqueued: Sequence[Point] = ()
     history: Mapping[str, Sequence[Known]] = dataclasses.field(default_factory=dict)
 
@@ -114,7 +115,7 @@ class SearchPlan:
         } | self._over_budget(entry)
 
     def _over_budget(self, entry: Record) -> dict[str, float]:
-        if self.budget is None or not set(self.budget.costs) <= set(entry.point):
+        if self.budget is None or not self.budget.covers(entry.point):
             return {}
         return {"budget": self.budget.used(entry.point) / self.budget.most - 1}
 
@@ -124,9 +125,11 @@ class SearchPlan:
         return optuna.create_study(study_name="harness", sampler=sampler, pruner=pruner, directions=self.directions)
 
 
-def budget_of(sweep: SweepConfig) -> RankBudget | None:
-    """The budget of a sweep's ranks by group, once their layers are known."""
+def budget_of(sweep: SweepConfig) -> RankBudget | SearchedBudget | None:
+    """The budget of a sweep's ranks, once their costs are known."""
     ranks, budget = sweep.ranks, sweep.budget
+    if budget is not None and budget.prices is not None:
+        return SearchedBudget(rank_values(joint_space(sweep)), budget.prices, budget.most)
     if ranks is None or budget is None or ranks.costs is None:
         return None
     costs, limits, present = (

@@ -78,8 +78,8 @@ def _first(arm: Arm) -> Point:
 
 
 def within_budget(point: Point, plan: SearchPlan) -> Point:
-    """The point, its ranks by group scaled to the budget where there is one."""
-    if plan.budget is None or not set(plan.budget.costs) <= set(point):
+    """The point, its ranks scaled to the budget where there is one."""
+    if plan.budget is None or not plan.budget.covers(point):
         return point
     return plan.budget.project(point)
 

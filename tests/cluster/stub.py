@@ -54,6 +54,7 @@ def stub(seconds: float) -> Callable[[Config, TrialContext, Report], Record]:
 
     def run_trial(config: Config, context: TrialContext, report: Report) -> Record:
         score = score_of(config)
+        named = {config.trainer.objective: score}
         entry = make(
             context.number,
             study=context.study,
@@ -65,7 +66,7 @@ def stub(seconds: float) -> Callable[[Config, TrialContext, Report], Record]:
             task=config.task.name,
             model=config.model.name,
             provenance={"inputs": dict(IDENTITY)},
-            scores={"val": {"accuracy": score, "loss": 1 - score}, "test": {"accuracy": score, "loss": 1 - score}},
+            scores={split: named | {"accuracy": score, "loss": 1 - score} for split in ("val", "test")},
             time={"total_s": seconds},
         )
         for step in (1, 2, 3):
@@ -73,7 +74,8 @@ def stub(seconds: float) -> Callable[[Config, TrialContext, Report], Record]:
             while time.monotonic() < until:
                 raise_if_stop_requested()
                 time.sleep(min(0.05, seconds / 3))
-            if report(step, {"accuracy": score * step / 3, "loss": 1 - score}):
+            so_far = score * step / 3
+            if report(step, {config.trainer.objective: so_far, "accuracy": so_far, "loss": 1 - score}):
                 return dataclasses.replace(entry, state="pruned")
         return entry
 

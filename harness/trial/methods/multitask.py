@@ -23,7 +23,8 @@ class TaskMethod(Method):
     @cached_property
     def spec(self) -> TaskSpec:
         """The specification, built once. Raises SpecError where it contradicts itself."""
-        return self.kind(**same_fields(self.kind, self.lora))
+        pairs = None if isinstance(self.lora, MtlLoraConfig) else self.lora.rank_pairs
+        return self.kind(**same_fields(self.kind, self.lora) | ({"task_ranks": tuple(pairs)} if pairs else {}))
 
     def adapt(self, model: Network) -> dict[str, int]:
         route = TaskRouter()
