@@ -61,7 +61,9 @@ class Classes(Answer):
         self.classes, self.n_sums = classes, 3 * classes
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(outputs.float(), labels, ignore_index=VOID)
+        # 0 where no pixel of a batch has a class, as of the parts of people in images without any.
+        none = (labels == VOID).all()
+        return F.cross_entropy(outputs.float(), labels.masked_fill(none, 0), ignore_index=VOID) * ~none
 
     def sums(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return, for each class, the pixels of the intersection, the label and the prediction (B, 3·K)."""

@@ -1,7 +1,8 @@
 """NYUD-v2 and PASCAL-Context for several dense tasks, from the folders that multi-task work shares them in.
 
-The layout is that of Vandenhende's Multi-Task-Learning-PyTorch, which MTLoRA's published code reads as well. Read of
-PASCAL-Context are segmentation, saliency and normals; its parts and edges lie in MATLAB files and are not.
+The layout is that of Vandenhende's Multi-Task-Learning-PyTorch, which MTLoRA's published code reads as well. Of
+PASCAL-Context human parts lie in MATLAB files. Its edges are the boundaries of the label maps, where they are there,
+else of the segmentation.
 
 Shapes: H × W pixels of a file, S pixels a side as the model reads it.
 """
@@ -21,6 +22,7 @@ from harness.system import assets
 from harness.task.base import Inputs
 from harness.task.dense import DenseTask
 from harness.task.dense_answers import VOID, answer_of
+from harness.task.pascal_marks import edges_between, human_parts, label_map
 
 _LIST = {"nyud": "gt_sets", "pascal_context": "ImageSets/Context"}
 _IMAGES = {"nyud": "images", "pascal_context": "JPEGImages"}
@@ -33,8 +35,10 @@ _FILES: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "pascal_context": {
         "segmentation": ["semseg/VOC12/{}.png", "semseg/pascal-context/{}.png"],
+        "parts": ["human_parts/{}.mat"],
         "saliency": ["sal_distill/{}.png"],
         "normals": ["normals_distill/{}.png"],
+        "edges": ["pascal-context/trainval/{}.mat", "semseg/VOC12/{}.png", "semseg/pascal-context/{}.png"],
     },
 }
 """Where an answer lies: the first of these that is there."""
@@ -67,14 +71,18 @@ class FolderInputs(Inputs):
     def answer(self, task: str, name: str) -> np.ndarray:
         """One task's answer to one image: classes (S, S), or numbers (K, S, S)."""
         path = self.path(task, name)
-        values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _pixels(path)
-        return _as_answer(self.reader, task, _square(values, self.size))
+        if path is None:
+            return np.full((self.size, self.size), VOID, dtype=np.int64)
+        values = _square(_read(task, path), self.size)
+        if task == "edges" and self.reader == "pascal_context":
+            return edges_between(values)[None]  # at the model's size: lines of a pixel would be lost on the way
+        return _as_answer(self.reader, task, values)
 
-    def path(self, task: str, name: str) -> Path:
-        """The file of an answer. Raises ConfigError where there is none."""
+    def path(self, task: str, name: str) -> Path | None:
+        """The file of an answer; None of an image without people's parts. Raises ConfigError where there is none."""
         places = [self.root / place.format(name) for place in _FILES[self.reader][task]]
         found = next((place for place in places if place.is_file()), None)
-        if found is None:
+        if found is None and not (task == "parts" and places[0].parent.is_dir()):
             raise ConfigError(f"task.data={self.root}: no {places[0].relative_to(self.root)}")
         return found
 
@@ -115,13 +123,22 @@ def _digest(splits: Mapping[str, FolderInputs]) -> str:
         for name in inputs.names:
             files = [
                 inputs.root / _IMAGES[inputs.reader] / f"{name}.jpg",
-                *(inputs.path(t, name) for t in inputs.tasks),
+                *(path for task in inputs.tasks if (path := inputs.path(task, name)) is not None),
             ]
             missing = next((file for file in files if not file.is_file()), None)
             if missing is not None:
                 raise ConfigError(f"task.data={inputs.root}: no {missing.relative_to(inputs.root)}")
             whole.update(repr((split, name, [assets.sha256_of(file) for file in files])).encode())
     return whole.hexdigest()
+
+
+def _read(task: str, path: Path) -> np.ndarray:
+    match path.suffix:
+        case ".mat":
+            return human_parts(path) if task == "parts" else label_map(path)
+        case ".npy":
+            return np.asarray(np.load(path, allow_pickle=False))
+    return _pixels(path)
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -153,7 +170,7 @@ def _square(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def _as_answer(reader: str, task: str, values: np.ndarray) -> np.ndarray:
-    if task == "segmentation":
+    if task in ("segmentation", "parts"):
         classes = values.astype(np.int64)
         # NYUD's class 0 means no class, as in the work that reports on it.
         return np.where(classes == 0, VOID, classes - 1) if reader == "nyud" else classes

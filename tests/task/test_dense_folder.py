@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 
 from harness.config import ConfigError, DenseFolderConfig
 from harness.task import build_task
@@ -62,8 +63,10 @@ def test_a_whole_image_of_class_zero_has_no_class(nyud):
     assert (batch["segmentation"] == VOID).all()
 
 
-def test_pascal_context_is_read_from_its_own_folders(nyud):
-    for folder in ("JPEGImages", "ImageSets/Context", "semseg/VOC12", "sal_distill", "normals_distill"):
+@pytest.fixture
+def pascal(nyud):
+    """The same images with a class 7 below a line without one, which is salient, and normals towards the viewer."""
+    for folder in ("JPEGImages", "ImageSets/Context", "semseg/VOC12", "sal_distill", "normals_distill", "human_parts"):
         (nyud / folder).mkdir(parents=True)
     for name in "abcde":
         Image.open(nyud / "images" / f"{name}.jpg").save(nyud / "JPEGImages" / f"{name}.jpg")
@@ -75,13 +78,131 @@ def test_pascal_context_is_read_from_its_own_folders(nyud):
         Image.fromarray(up).save(nyud / "normals_distill" / f"{name}.png")
     for split in ("train", "val"):
         (nyud / "ImageSets" / "Context" / f"{split}.txt").write_text((nyud / "gt_sets" / f"{split}.txt").read_text())
-    answers = ["segmentation", "saliency", "normals"]
-    task = build_task(config(nyud, reader="pascal_context", name="pascal_context", answers=answers))
-    batch = task.inputs("train", None).batch([0])
+    return nyud
+
+
+def pascal_task(data, *answers, **changes):
+    names = {"reader": "pascal_context", "name": "pascal_context", "answers": list(answers)}
+    return build_task(config(data, **names, **changes))
+
+
+def test_pascal_context_is_read_from_its_own_folders(pascal):
+    batch = pascal_task(pascal, "segmentation", "saliency", "normals").inputs("train", None).batch([0])
     assert (batch["segmentation"][0, 0] == VOID).all()
     assert (batch["segmentation"][0, 1:] == 7).all()
     assert batch["saliency"][0, 0, :, 0].tolist() == [0.0] + [1.0] * 23
     torch.testing.assert_close(batch["normals"][0, :, 4, 4], torch.tensor([0.0, 0.0, 1.0]), atol=6e-3, rtol=0)
+
+
+def structs(*rows):
+    """A struct array of MATLAB, 1 × rows."""
+    kinds = [(key, object) for key in rows[0]] if rows else [("part_name", object), ("mask", object)]
+    found = np.empty((1, len(rows)), dtype=kinds)
+    for place, row in enumerate(rows):
+        for key, value in row.items():
+            found[0, place][key] = value
+    return found
+
+
+def box(top, bottom, left, right):
+    mask = np.zeros((24, 40), dtype=np.uint8)
+    mask[top:bottom, left:right] = 1
+    return mask
+
+
+def thing(kind, number, mask, *parts):
+    named = structs(*({"part_name": name, "mask": where} for name, where in parts))
+    return {"class": kind, "class_ind": float(number), "mask": mask, "parts": named}
+
+
+def write_parts(folder, name, *objects):
+    anno = structs({"imname": name, "objects": structs(*objects)})
+    savemat(folder / "human_parts" / f"{name}.mat", {"anno": anno})
+
+
+def test_parts_of_people_are_read_from_the_structs_of_pascal_part(pascal):
+    """Two people, one with a single part, and a dog whose head is nobody's part; columns 8 to 31 are the square."""
+    limbs = [("ruarm", 3), ("lhand", 4), ("rlarm", 4), ("luleg", 5), ("rfoot", 6), ("llleg", 6), ("neck", 2)]
+    first = [(name, box(2 * row, 2 * row + 2, 10, 14)) for row, (name, _) in enumerate(limbs)]
+    write_parts(
+        pascal,
+        "d",
+        thing("person", 15, box(0, 14, 10, 14), *first),
+        thing("dog", 12, box(20, 24, 20, 30), ("head", box(20, 24, 20, 30))),
+        thing("person", 15, box(0, 9, 20, 30), ("lebrow", box(1, 3, 20, 25))),
+    )
+    write_parts(
+        pascal,
+        "e",
+        thing("cat", 8, box(0, 9, 9, 30), ("torso", box(0, 9, 9, 30))),
+        thing("person", 15, box(9, 10, 9, 10)),
+    )
+    write_parts(pascal, "a", thing("person", 15, box(3, 9, 12, 15), ("torso", box(3, 9, 12, 15))))
+    truth = np.zeros((24, 40), dtype=np.int64)
+    for row, (_, number) in enumerate(limbs):
+        truth[2 * row : 2 * row + 2, 10:14] = number
+    truth[1:3, 20:25] = 1
+    task = pascal_task(pascal, "segmentation", "parts")
+    assert task.outputs == {"segmentation": 21, "parts": 7}
+    test = task.inputs("test", None).batch([0, 1])["parts"]
+    assert torch.equal(test[0], torch.from_numpy(truth[:, 8:32]))
+    assert (test[1] == VOID).all(), "a person without parts, and a cat"
+    rows = task.splits["train"].names + task.splits["validation"].names
+    found = {name: task.splits["train"].answer("parts", name) for name in rows}
+    assert {name for name in rows if (found[name] != VOID).any()} == {"a"}, "b and c have no file"
+    assert np.array_equal(found["a"], 2 * box(3, 9, 4, 7)[:, :24])
+
+
+def test_a_batch_without_people_teaches_nothing_of_parts(pascal):
+    task = pascal_task(pascal, "segmentation", "parts")
+    outputs = torch.randn(1, 28, 24, 24, requires_grad=True)
+    losses, _ = task.losses(outputs, task.inputs("train", None).batch([0]))
+    losses.sum().backward()
+    assert losses[0] > 0
+    assert losses[1] == 0
+    assert outputs.grad[:, :21].abs().sum() > 0
+    assert torch.equal(outputs.grad[:, 21:], torch.zeros(1, 7, 24, 24))
+
+
+def test_edges_are_the_boundaries_of_the_label_map_else_of_the_segmentation(pascal):
+    (pascal / "pascal-context" / "trainval").mkdir(parents=True)
+    labels = np.full((24, 40), 400, dtype=np.uint16)
+    labels[:, 20:] = 3
+    savemat(pascal / "pascal-context" / "trainval" / "d.mat", {"LabelMap": labels})
+    segmentation = np.full((24, 40), 7, dtype=np.uint8)
+    segmentation[9:12] = 255  # between two classes, of which each gets its half
+    segmentation[12:] = 0
+    Image.fromarray(segmentation).save(pascal / "semseg" / "VOC12" / "e.png")
+    edges = pascal_task(pascal, "edges").inputs("test", None).batch([0, 1])["edges"]
+    assert edges.shape == (2, 1, 24, 24)
+    column, row = torch.zeros(24, 24), torch.zeros(24, 24)
+    column[:, 11] = 1  # of the square, whose first column is the image's ninth
+    assert torch.equal(edges[0, 0], column)
+    at = edges[1, 0].nonzero()[:, 0].unique().tolist()
+    assert at in ([9], [10])
+    row[at] = 1
+    assert torch.equal(edges[1, 0], row)
+    Image.fromarray(np.full((24, 40), 255, dtype=np.uint8)).save(pascal / "semseg" / "VOC12" / "e.png")
+    assert pascal_task(pascal, "edges").inputs("test", None).batch([1])["edges"].isnan().all()
+
+
+def test_what_is_wrong_with_a_file_of_parts_is_said(pascal):
+    person = thing("person", 15, box(0, 9, 9, 30), ("wing", box(0, 9, 9, 30)))
+    write_parts(pascal, "d", person)
+    inputs = pascal_task(pascal, "parts").splits["test"]
+    with pytest.raises(ConfigError, match=r"d.mat: 'wing' is not what was looked for"):
+        inputs.answer("parts", "d")
+    savemat(pascal / "human_parts" / "d.mat", {"other": 1.0})
+    with pytest.raises(ConfigError, match=r"d.mat: no MATLAB file with anno"):
+        inputs.answer("parts", "d")
+    (pascal / "human_parts" / "d.mat").write_text("no such file")
+    with pytest.raises(ConfigError, match=r"d.mat: no MATLAB file with anno"):
+        inputs.answer("parts", "d")
+    for path in (pascal / "human_parts").iterdir():
+        path.unlink()
+    (pascal / "human_parts").rmdir()
+    with pytest.raises(ConfigError, match=r"no human_parts/"):
+        pascal_task(pascal, "parts", test_rows=1)
 
 
 def test_what_is_not_there_is_named(nyud):

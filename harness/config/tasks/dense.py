@@ -139,5 +139,5 @@ class DenseFolderConfig(DenseTaskConfig):
 SHAPES_OUTPUTS = {"segmentation": 6, "parts": 3, "saliency": 1, "depth": 1, "normals": 3, "edges": 1}
 FOLDER_OUTPUTS = {
     "nyud": {"segmentation": 40, "depth": 1, "normals": 3, "edges": 1},
-    "pascal_context": {"segmentation": 21, "saliency": 1, "normals": 3},
+    "pascal_context": {"segmentation": 21, "parts": 7, "saliency": 1, "normals": 3, "edges": 1},
 }
