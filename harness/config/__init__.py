@@ -27,7 +27,7 @@ from harness.config.schema import (
 from harness.config.schema_errors import schema_keys
 from harness.config.space import Choice, Range, Space
 from harness.config.stored import read_stored, stored_sweep
-from harness.config.tasks import AnswerSpan, Outputs, TaskConfig, TokenClasses, Transcribed
+from harness.config.tasks import AnswerSpan, LabelSets, Outputs, TaskConfig, TokenClasses, Transcribed
 from harness.config.tasks.audio_table import AudioTableConfig
 from harness.config.tasks.chat import ChatTaskConfig
 from harness.config.tasks.choice import ChoiceTaskConfig
@@ -89,6 +89,7 @@ __all__ = [
     "HfModelConfig",
     "HubTaskConfig",
     "ImageTableConfig",
+    "LabelSets",
     "LaunchConfig",
     "LocalConfig",
     "LoraConfig",

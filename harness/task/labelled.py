@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from harness.config import ConfigError
+from harness.config import ConfigError, LabelSets
 from harness.system.paths import listed
 from harness.task.base import Task, described, source_described
 from harness.task.constants import Batches, of_classes, of_numbers, of_sets
@@ -46,7 +46,7 @@ class LabelledTask(Task):
 
     @property
     def outputs(self) -> int:
-        return len(self.classes) or 1
+        return LabelSets(len(self.classes)) if self.several else len(self.classes) or 1
 
     @property
     def spread(self) -> tuple[float, float] | None:

@@ -1,6 +1,6 @@
 """Batches whose rows are of several tasks: how they are drawn, joined, and what each task's loss in them is.
 
-Shapes: B rows, L the longest of them, C outputs of the largest head, T tasks.
+Shapes: B rows, L the longest of them, W labels of the row that has most, C outputs of the largest head, T tasks.
 """
 
 import itertools
@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Sampler
 
-from harness.config import ConfigError
+from harness.config import ConfigError, LabelSets, TokenClasses
+from harness.task.ignored import IGNORED
 from harness.task.sampling import LengthBatches
 
 
@@ -74,7 +75,7 @@ class MixedBatches(Sampler[list[int]]):
         return (row for (row,) in itertools.chain.from_iterable(itertools.repeat(passes)))
 
 
-_OF_SCORES = ("groups",)  # what only scores are of, each task's by itself
+_OF_SCORES = ("groups", "tags", "places")  # what only scores are of, each task's by itself
 
 
 def joined(
@@ -85,14 +86,29 @@ def joined(
 ) -> dict[str, Tensor]:
     """Batches of several tasks as one: what is shorter is padded at its end, labels of classes become numbers too.
 
-    Raises ConfigError where the tasks' rows do not have one answer each, or not the same inputs: with the setting that
-    `asked` for it, and the one that can be had `instead`.
+    Where some rows have several labels, or one for each token, all have as many (B, W), IGNORED behind their own.
+    Beside rows of two texts those of one are of a first text; images of one channel become three alike.
+
+    Raises ConfigError where the tasks' rows have not the same inputs: with the setting that `asked` for it, and the one
+    that can be had `instead`.
     """
-    batches = [{name: found for name, found in batch.items() if name not in _OF_SCORES} for batch in batches]
-    names = set(batches[0])
-    if any(set(batch) != names or batch["labels"].ndim != 1 for batch in batches):
-        raise ConfigError(f"{asked}: for tasks of like inputs with one answer a row; {instead}")
-    return {name: _joined([batch[name] for batch in batches], padding.get(name, 0)) for name in batches[0]}
+    batches = _alike([{key: each for key, each in batch.items() if key not in _OF_SCORES} for batch in batches])
+    if any(set(batch) != set(batches[0]) for batch in batches):
+        raise ConfigError(f"{asked}: for tasks of like inputs; {instead}")
+    pads = {**padding, "labels": IGNORED}
+    return {name: _joined([batch[name] for batch in batches], pads.get(name, 0)) for name in batches[0]}
+
+
+def _alike(batches: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
+    """With as many dimensions of labels, as many channels of images, and types of tokens where some have them."""
+    found = [dict(batch) for batch in batches]
+    if any("types" in batch for batch in found):
+        found = [{"types": torch.zeros_like(batch["ids"])} | batch if "ids" in batch else batch for batch in found]
+    if any(batch["labels"].ndim > 1 for batch in found):
+        found = [batch | {"labels": batch["labels"].view(len(batch["labels"]), -1)} for batch in found]
+    if len({batch["images"].shape[1] for batch in found if "images" in batch}) > 1:
+        found = [batch | {"images": batch["images"].expand(-1, 3, -1, -1)} for batch in found]
+    return found
 
 
 def _joined(tensors: Sequence[Tensor], pad: int) -> Tensor:
@@ -106,15 +122,27 @@ def _joined(tensors: Sequence[Tensor], pad: int) -> Tensor:
 
 
 def losses_by_task(heads: Sequence[int], outputs: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The mean loss of each task that rows of outputs (B, C) are of, and the numbers of these tasks.
+    """The mean loss of each task that rows of outputs (B, C), or (B, L, C), are of, and the numbers of these tasks.
 
-    `heads` are the outputs of each task's head; 1: numbers, by the squared error.
+    `heads` are the outputs of each task's head; 1: numbers, by the squared error. What stands behind a row's own
+    outputs and labels is of other tasks.
     """
     numbers, found = batch["tasks"].unique(), []
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
     for task in numbers.tolist():
         mine = batch["tasks"] == task
-        answers, labels = outputs[mine, : heads[task]].float(), batch["labels"][mine]
-        is_number = heads[task] == 1
-        loss = F.mse_loss(answers.squeeze(-1), labels.float()) if is_number else F.cross_entropy(answers, labels.long())
-        found.append(loss)
+        found.append(_mean_loss(heads[task], outputs[mine][..., : heads[task]], batch["labels"][mine]))
     return torch.stack(found), numbers
+
+
+def _mean_loss(head: int, outputs: Tensor, labels: Tensor) -> Tensor:
+    if isinstance(head, TokenClasses):
+        length = min(outputs.shape[1], labels.shape[1])  # behind it there are no labels of its tokens
+        return F.cross_entropy(outputs[:, :length].flatten(0, 1), labels[:, :length].flatten().long())
+    answers = outputs if outputs.ndim == 2 else outputs[:, 0]
+    if isinstance(head, LabelSets):
+        return F.binary_cross_entropy_with_logits(answers, labels[:, :head].to(answers.dtype))
+    label = labels if labels.ndim == 1 else labels[:, 0]
+    if head == 1:
+        return F.mse_loss(answers.squeeze(-1), label.to(answers.dtype))
+    return F.cross_entropy(answers, label.long())

@@ -60,7 +60,6 @@ def _labels_by_task(batch: dict[str, Tensor]) -> dict[int, float]:
     labels = batch["labels"]
     if "weights" in batch:
         return {0: float(batch["weights"].sum())}
-    by_row = labels.is_floating_point() or labels.ndim == 1
-    counts_B = torch.ones(len(labels)) if by_row else (labels != IGNORED).flatten(1).sum(1)
+    counts_B = torch.ones(len(labels)) if labels.ndim == 1 else (labels != IGNORED).flatten(1).sum(1)
     tasks_B = batch.get("tasks", torch.zeros(len(labels), dtype=torch.long))
     return {task: float(counts_B[tasks_B == task].sum()) for task in tasks_B.unique().tolist()}

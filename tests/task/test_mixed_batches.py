@@ -112,8 +112,18 @@ def test_padding_goes_to_the_end_and_classes_become_numbers_exactly():
     assert found["ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
     assert found["labels"].dtype == torch.float64
     assert found["labels"][0] == 2
-    with pytest.raises(ConfigError, match="task.batches=mixed: for tasks of like inputs with one answer a row"):
-        joined([one, {"ids": other["ids"], "labels": torch.zeros(1, 1)}], {})
+    with pytest.raises(ConfigError, match="task.batches=mixed: for tasks of like inputs; task.batches=one_task"):
+        joined([one, {"frames": torch.zeros(1, 1), "labels": other["labels"]}], {})
+
+
+def test_labels_of_several_and_of_tokens_stand_in_front_and_one_text_is_a_first_text():
+    sets = {"ids": torch.tensor([[5, 6]]), "labels": torch.tensor([[1.0, 0.0]])}
+    tags = {"ids": torch.tensor([[7, 8, 9]]), "labels": torch.tensor([[-100, 2, 1]]), "tags": torch.tensor([[2, 1]])}
+    pair = {"ids": torch.tensor([[4]]), "types": torch.tensor([[1]]), "labels": torch.tensor([3])}
+    found = joined([sets, tags, pair], {"ids": 0})
+    assert found["labels"].tolist() == [[1, 0, -100], [-100, 2, 1], [3, -100, -100]]
+    assert found["types"].tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
+    assert set(found) == {"ids", "types", "labels"}
 
 
 def test_a_number_has_the_squared_error_and_a_class_the_cross_entropy():

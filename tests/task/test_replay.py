@@ -97,8 +97,15 @@ def test_the_loss_over_rows_counts_new_and_kept_rows_alike():
     assert float(loss.sum()) == pytest.approx(float(sum(rows)) / 6)
 
 
+class WithFrames(OneOfTasks):
+    """A task whose rows are more than texts."""
+
+    def training_batch(self, rows):
+        return super().training_batch(rows) | {"frames": torch.zeros(len(rows), 3)}
+
+
 def test_rows_of_unlike_inputs_are_refused_with_the_key(parts):
-    other = OneOfTasks(rows_of(4, 30, first=10, types=True), 0)
+    other = WithFrames(rows_of(4, 30, first=10), 0)
     with pytest.raises(ConfigError, match=r"task\.learn=replay: for tasks of like inputs"):
         with_replay(parts[2], [other], kept=6, seed=0).training_batch([1, 2])
 

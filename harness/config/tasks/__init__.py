@@ -4,7 +4,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from harness.config.registry import classes_in, union_of
-from harness.config.tasks.base import FORMER_READERS, AnswerSpan, Outputs, TaskConfig, TokenClasses, Transcribed
+from harness.config.tasks.base import (
+    FORMER_READERS,
+    AnswerSpan,
+    LabelSets,
+    Outputs,
+    TaskConfig,
+    TokenClasses,
+    Transcribed,
+)
 
 TASKS: dict[str, type[TaskConfig]] = classes_in(sys.modules[__name__], TaskConfig, "reader")
 """The configuration class of each reader."""
@@ -25,6 +33,7 @@ __all__ = [
     "TASKS",
     "AnswerSpan",
     "AnyTask",
+    "LabelSets",
     "Outputs",
     "TaskConfig",
     "TokenClasses",

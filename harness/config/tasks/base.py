@@ -20,6 +20,10 @@ class TokenClasses(int):
     """The number of classes, where each token of a row has one."""
 
 
+class LabelSets(int):
+    """The number of classes, where a row may have several of them, or none."""
+
+
 class AnswerSpan(int):
     """Two outputs for each token of a row: whether the answer begins there, and whether it ends there."""
 

@@ -14,6 +14,7 @@ from harness.config.registry import classes_in, union_of
 from harness.config.scalars import CLOSED, Count, Flag, Natural, NotNegative, Number, Positive, Text
 from harness.config.tasks.alone import alone_mistakes, objectives_beside, unknown_names
 from harness.config.tasks.base import Name, TaskConfig
+from harness.system.paths import listed
 
 # Part of the names of scores and files, and a module's name in the network.
 TaskKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
@@ -130,6 +131,10 @@ class MixtureTaskConfig(SeveralTasksConfig):
             need = "give task.temperature" if self.temperature is None else "task.temperature is of by_size"
             mistakes.append(f"task.sampling={self.sampling}: {need}")
         mistakes += unknown_names("task.only", self.only, self.tasks)
+        sizes = sorted({size for part in self.chosen.values() if (size := vars(part).get("image_size")) is not None})
+        if self.batches == "mixed" and len(sizes) > 1:
+            rule = "images of one batch have one size; one task.tasks.NAME.image_size for all, or task.batches=one_task"
+            mistakes.append(f"task.batches=mixed: task.tasks have images of {listed(sizes)} pixels a side; {rule}")
         return mistakes + alone_mistakes(self.alone, self.tasks, self.chosen)
 
 
@@ -192,6 +197,9 @@ class ContinualTaskConfig(SeveralTasksConfig):
             mistakes.append(f"task.order={json.dumps(self.order)}: a task is learned once")
         if kinds := [kind for kind in self._kinds() if kind != "text"]:
             mistakes.append(f"task.tasks: text tasks are learned one after another, not {' and '.join(kinds)} tasks")
+        if tagging := [name for name, part in self.tasks.items() if part.tags_tokens]:
+            rule = "tasks learned one after another have an answer for each row; task=mixture learns them together"
+            mistakes.append(f"task.tasks: {', '.join(tagging)} has a tag for each token, and {rule}")
         if mistakes:
             return mistakes
         mistakes += self._replay_mistakes()
