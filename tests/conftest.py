@@ -14,7 +14,7 @@ import pytest
 
 from harness.config import Config, check
 from harness.config.guests import FOLDERS
-from tests import commands, tiny
+from tests import commands, tiny, unlike
 from tests.zygote import Zygote
 
 # test_NAME.py: they train, start processes, or take more than four seconds on one core. `make check` leaves them out.
@@ -27,7 +27,7 @@ SLOW = """
     launchers layer_ranks main mixed_space multi_adapter objectives optimizers out_of_memory packed packs page
     parent_study predict predict_files probe progress provenance qa_trial quantization random_rows rebuild recurrent
     repeat round_trip rungs samplers searches security single speech spread_bases study summary tagging text
-    text_objectives timm tracking trained_experts transcripts transfer trial two_level undo vision worker
+    text_objectives timm tracking trained_experts transcripts transfer trial two_level undo unlike_trial vision worker
 """
 
 RunHere = Callable[..., tuple[int, str, str]]
@@ -154,6 +154,27 @@ def compose_mixture(tree: Callable[..., dict], tiny_numbers: Path) -> Compose:
             "only": None,
             "sampling": "round_robin",
             "weighting": "equal",
+            "split_seed": 0,
+        } | changes
+        return check(found)
+
+    return compose
+
+
+@pytest.fixture
+def compose_unlike(tree: Callable[..., dict], tiny_numbers: Path, tmp_path: Path) -> Compose:
+    """A mixture of the tasks of tests.unlike, or of those in `only`, in mixed batches unless something else is said."""
+
+    def compose(*overrides: str, **changes: object) -> Config:
+        found = tree("trainer.objective=score", *overrides)
+        found["task"] = {
+            "reader": "mixture",
+            "name": "unlike",
+            "tasks": unlike.unlike_tasks(tree, tiny_numbers, tmp_path),
+            "only": None,
+            "sampling": "round_robin",
+            "weighting": "equal",
+            "batches": "mixed",
             "split_seed": 0,
         } | changes
         return check(found)

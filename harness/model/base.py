@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,44 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.config import ConfigError, Outputs
+from harness.config import ConfigError, Outputs, TokenClasses
 from harness.model.weighting import Weighting
 from harness.system.assets import AssetError
 
 
 class Heads(nn.ModuleDict):
-    """A head for each task, by name. A batch is of one task, or says of each row which (`tasks`, numbers in order)."""
+    """A head for each task, by name. A batch is of one task, or says of each row which (`tasks`, numbers in order).
 
-    def of(self, features: Tensor, tasks_B: Tensor) -> Tensor:
-        """The outputs of each row's own head (B, C), of rows of several tasks with zeros behind those of its head."""
+    The heads of the tasks in `of_tokens` read every token of a row, the others one vector of it.
+    """
+
+    def __init__(self, heads: Mapping[str, nn.Module], of_tokens: Collection[str] = ()) -> None:
+        super().__init__(heads)
+        self.of_tokens = frozenset(of_tokens)
+
+    def of(self, features: Tensor, tasks_B: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """The outputs of each row's own head, (B, C) of `features` (B, F) or (B, L, C) of `tokens` (B, L, F).
+
+        Rows of several tasks have zeros behind the outputs of their heads; beside rows with an answer for each token, a
+        row's one answer stands at its first.
+        """
         heads, numbers = list(self.values()), tasks_B.unique().tolist()
+        read = [tokens if name in self.of_tokens else features for name in self]
         if len(numbers) == 1:
-            outputs: Tensor = heads[numbers[0]](features)
+            outputs: Tensor = heads[numbers[0]](read[numbers[0]])
             return outputs
         places = [(tasks_B == task).nonzero().squeeze(1) for task in numbers]
-        answers = [heads[task](features[place]) for task, place in zip(numbers, places, strict=True)]
-        widest = max(answer.shape[-1] for answer in answers)
-        padded = [F.pad(answer, (0, widest - answer.shape[-1])) for answer in answers]
-        return torch.cat(padded)[torch.cat(places).argsort()]
+        answers = [heads[task](read[task][place]) for task, place in zip(numbers, places, strict=True)]
+        return torch.cat(_padded(answers))[torch.cat(places).argsort()]
+
+
+def _padded(answers: Sequence[Tensor]) -> list[Tensor]:
+    """Answers (b, C) and (b, L, C) with as many dimensions, and as large ones behind the first."""
+    if any(answer.ndim == 3 for answer in answers):
+        answers = [answer if answer.ndim == 3 else answer.unsqueeze(1) for answer in answers]
+    widest, longest = max(answer.shape[-1] for answer in answers), max(answer.shape[1] for answer in answers)
+    ends = [(0, widest - answer.shape[-1], 0, longest - answer.shape[1])[: 2 * answer.ndim - 2] for answer in answers]
+    return [F.pad(answer, end) for answer, end in zip(answers, ends, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +112,8 @@ class Network(nn.Module):
         """Return the head's input for a batch (B, F); None if it is more than one vector a row."""
         found: list[Tensor] = []
 
-        def answer(features: Tensor, _: dict[str, Tensor]) -> Tensor:
-            found.append(features)
+        def answer(features: Tensor, _: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
+            found.append(features if tokens is None else tokens)
             return features
 
         self.answer = answer  # type: ignore[method-assign, assignment]
@@ -163,10 +182,15 @@ class Network(nn.Module):
         """The model of transformers inside it; None where there is none."""
         return None
 
-    def answer(self, features: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Apply the head, or the head of the batch's task, to features (B, F)."""
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether a task's head reads every token of a row, beside others that read one vector."""
+        return isinstance(self.head, Heads) and bool(self.head.of_tokens)
+
+    def answer(self, features: Tensor, batch: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:
+        """Apply the head, or the head of the batch's task, to features (B, F), or to `tokens` (B, L, F)."""
         if isinstance(self.head, Heads):
-            return self.head.of(features, batch["tasks"])
+            return self.head.of(features, batch["tasks"], tokens)
         outputs: Tensor = self.head(features)
         return outputs
 
@@ -175,7 +199,8 @@ def make_head(outputs: Outputs, make: Callable[[int], nn.Module]) -> nn.Module:
     """A head of so many outputs, or one for each task."""
     if isinstance(outputs, int):
         return make(outputs)
-    return Heads({name: make(count) for name, count in outputs.items()})
+    of_tokens = [name for name, count in outputs.items() if isinstance(count, TokenClasses)]
+    return Heads({name: make(count) for name, count in outputs.items()}, of_tokens)
 
 
 def linear(features: int, outputs: int) -> nn.Linear:

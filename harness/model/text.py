@@ -39,10 +39,11 @@ class TextClassifier(Network):
         self._attends_both_ways = base.config.model_type in PAD_IDS
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits (B, C) of token `ids` (B, L) and their `mask` (B, L), 1 on real tokens."""
+        """Logits (B, C), or (B, L, C), of token `ids` (B, L) and their `mask` (B, L), 1 on real tokens."""
         mask = self._attended(batch["mask"])
         out = self.base(input_ids=batch["ids"], attention_mask=mask, **token_types(self.base, batch))
-        return self.answer(self._pool(out, batch["mask"]), batch)
+        tokens_BLH = out.last_hidden_state if self.reads_tokens else None
+        return self.answer(self._pool(out, batch["mask"]), batch, tokens_BLH)
 
     def checkpoint_activations(self) -> None:
         checkpoint_layers(self.base)

@@ -6,7 +6,7 @@ Shapes: B examples, H hidden size, C classes.
 import torch
 from torch import Tensor, nn
 
-from harness.config import Outputs, TextModelConfig
+from harness.config import Outputs, TextModelConfig, TokenClasses
 from harness.model.base import linear, make_head
 
 _BERT = {
@@ -67,10 +67,12 @@ class DenseHead(nn.Module):
 
 
 def text_head(config: TextModelConfig, outputs: Outputs) -> nn.Module:
-    """A fresh head over one vector of a text, or one for each task."""
+    """A fresh head over one vector of a text, or one for each task, of which some may be over all its tokens."""
     hidden = config.shape.hidden
 
     def make(count: int) -> nn.Module:
+        if isinstance(count, TokenClasses):
+            return nn.Sequential(nn.Dropout(config.dropout), linear(hidden, count))  # as transformers tags tokens
         return DenseHead(hidden, count, config.dropout) if config.head == "dense" else linear(hidden, count)
 
     return make_head(outputs, make)

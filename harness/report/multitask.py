@@ -19,7 +19,7 @@ class Items:
     """A trial's answers to the test items of one task; `exact` if an answer is right or wrong.
 
     `measured`: an item is an image, and `predicted` the task's measure on it. With `right` an item has so many labels,
-    is answered with so many, and so many are both.
+    spans, or plain tags, is answered with so many, and so many are both.
     """
 
     label: np.ndarray
@@ -86,10 +86,16 @@ def is_error(entry: Record, task: str) -> bool:
 
 
 def measure_of(entry: Record, task: str) -> str:
-    """The name of a task's main score: what its data say, else accuracy, F1 of several labels or the RMSE."""
-    whole = "f1_micro" if f"{task}/f1_micro" in entry.scores["test"] else "accuracy"
+    """The name of a task's main score: what its data say, else accuracy, F1 of several labels or spans, or the RMSE."""
+    known = ("f1_micro", *(("f1",) if _tags_tokens(entry, task) else ()))
+    whole = next((name for name in known if f"{task}/{name}" in entry.scores["test"]), "accuracy")
     usual = "rmse" if is_error(entry, task) else whole
     return str(entry.data.tasks[task].details.get("measure", usual))
+
+
+def _tags_tokens(entry: Record, task: str) -> bool:
+    """Whether each token of a row has an answer, of which the data count how many there are."""
+    return "tokens" in entry.data.tasks[task].details
 
 
 def main_score(entry: Record, task: str, split: str = "test") -> float:
@@ -163,7 +169,7 @@ def items_of(entry: Record, folder: Path) -> dict[str, Items]:
     found = {}
     for number, task in enumerate(tasks_of(entry)):
         mine = table[table[:, 0] == number]
-        if measure_of(entry, task) == "f1_micro":
+        if _tags_tokens(entry, task) or measure_of(entry, task) == "f1_micro":
             if "right" in columns:  # files of before have losses in place of labels
                 found[task] = Items(mine[:, 1], mine[:, 2], exact=False, right=mine[:, 3])
         else:
@@ -259,11 +265,11 @@ def _notes(alone: Mapping[str, Record]) -> str:
     return (
         f"Alone is each task's run alone that was best on validation ({runs or 'none here'}). Each row is the arm's "
         "trial with the best validation score (the mean over tasks of accuracy, or of R² for numbers, or of F for "
-        "several labels); the table of tasks is of the test split, which was not used to choose. Δm is the mean over "
-        "tasks of what each gains against the best run of that task alone, in percent of that run's score, errors "
-        "counted downwards. Brackets: 95 % bootstrap interval over test items, paired, tasks on the same items drawn "
-        "together, one arm at a time; one training seed "
-        "each, and the spread between seeds is not in it. Dead: trained tensors that never got a gradient."
+        "several labels or spans); the table of tasks is of the test split, which was not used to choose. Δm is the "
+        "mean over tasks of what each gains against the best run of that task alone, in percent of that run's score, "
+        "errors counted downwards. Brackets: 95 % bootstrap interval over test items, paired, tasks on the same items "
+        "drawn together, one arm at a time; one training seed each, and the spread between seeds is "
+        "not in it. Dead: trained tensors that never got a gradient."
     )
 
 

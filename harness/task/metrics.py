@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ class Metrics(nn.Module):
 
     names: tuple[str, ...]
     columns: tuple[str, ...]
+    counts_by: tuple[str, ...] = ("accuracy", "r2", "f1_micro")
+    """The scores by the first of which a task counts beside others, where it has it: each is 1 for perfect answers."""
 
     @abstractmethod
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
@@ -35,7 +37,10 @@ class Metrics(nn.Module):
         """Do without measures of these names, where it has any beside its own."""
 
     def beside(self, rows: Tensor) -> Tensor:
-        """From rows as `update` returns them: the label, the prediction, and whether it is right (B, 3)."""
+        """From rows as `update` returns them: the label, the prediction, and whether it is right (B, 3).
+
+        Where a row has several answers: how many are there, are given, and are right.
+        """
         return torch.cat([rows[:, :2], (rows[:, :1] == rows[:, 1:2]).to(rows.dtype)], 1)
 
     def answers(self, logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -273,15 +278,14 @@ class SumMetrics(nn.Module):
         return found
 
 
-def share_name(task: str, names: Iterable[str]) -> str:
-    """The score by which a task counts beside others: accuracy, R² of numbers, f1_micro of several labels.
+def share_name(task: str, metrics: Metrics) -> str:
+    """The score by which a task counts beside others: accuracy, R² of numbers, F1 of several labels or of spans.
 
-    Each is 1 for perfect answers. Raises ConfigError where `names` has none of them.
+    Each is 1 for perfect answers. Raises ConfigError where the metrics have none of them.
     """
-    known = set(names)
-    found = next((name for name in ("accuracy", "r2", "f1_micro") if name in known), None)
+    found = next((name for name in metrics.counts_by if name in metrics.names), None)
     if found is None:
-        told = ", ".join(sorted(known))
+        told = ", ".join(sorted(metrics.names))
         raise ConfigError(f"task.tasks.{task}: it has {told}, and beside others counts accuracy, r2 or f1_micro")
     return found
 
@@ -289,8 +293,8 @@ def share_name(task: str, names: Iterable[str]) -> str:
 class MixtureMetrics(Metrics):
     """The metrics of several tasks, named task/score, each over its own examples.
 
-    `loss` is the mean of the tasks' losses, `score` the mean of their accuracies, R² or F1 of several labels: each is 1
-    for perfect answers. Raises ConfigError for a task with none of them.
+    `loss` is the mean of the tasks' losses, `score` the mean of their accuracies, R² or F1 of several labels or of
+    spans: each is 1 for perfect answers. Raises ConfigError for a task with none of them.
     """
 
     columns = ("task", "label", "predicted", "right")
@@ -299,7 +303,7 @@ class MixtureMetrics(Metrics):
         super().__init__()
         self.parts = nn.ModuleDict(parts)
         self._by_task = dict(parts)
-        self._shares = {task: share_name(task, part.names) for task, part in parts.items()}
+        self._shares = {task: share_name(task, part) for task, part in parts.items()}
         self.names = ("score", "loss", *(f"{task}/{name}" for task, part in parts.items() for name in part.names))
 
     def update(self, logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:

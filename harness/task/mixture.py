@@ -60,7 +60,7 @@ class MixtureTask(SeveralTasks):
         together = MixtureMetrics(parts)
         if self.alone is None:
             return together
-        shares = {f"{name}/{share_name(name, part.names)}": (self.alone[name], False) for name, part in parts.items()}
+        shares = {f"{name}/{share_name(name, part)}": (self.alone[name], False) for name, part in parts.items()}
         return MetricsAgainstAlone(together, shares)
 
     def constants(self, split: str) -> Mapping[str, Batches]:

@@ -24,6 +24,7 @@ class TagMetrics(Metrics):
     """
 
     columns = ("loss", "tokens", "right", "found", "there", "right_tokens", "all_tokens")
+    counts_by = ("f1", "accuracy")
 
     def __init__(self, classes: Sequence[str], usual: int, *, with_spans: bool) -> None:
         super().__init__()
@@ -50,6 +51,11 @@ class TagMetrics(Metrics):
             return [0, 0, 0, right, len(wanted)]
         mine, theirs = (set(spans([self.classes[tag] for tag in tags], self.scheme)) for tags in (row, wanted))
         return [len(mine & theirs), len(mine), len(theirs), right, len(wanted)]
+
+    def beside(self, rows: Tensor) -> Tensor:
+        """Of its spans, or of plain tags of its tokens, how many are there, are found, and are right."""
+        right, found, there, right_tokens, tokens = rows[:, 2:].unbind(1)
+        return torch.stack([there, found, right] if self.with_spans else [tokens, tokens, right_tokens], 1)
 
     def tags(self, logits: Tensor, batch: Mapping[str, Tensor]) -> list[list[int]]:
         return tags_of(logits, batch["places"], self.usual)

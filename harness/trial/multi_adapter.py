@@ -125,6 +125,9 @@ def _members(folder: Path) -> list[_Member]:
     config, kept = check(read_stored(folder / CONFIG)), folder / ADAPTER
     if config.task.rows_of_all_tasks:
         raise ConfigError(f"{folder}: each row has an answer of every task; run=predict gives them")
+    if tagging := [name for name in config.task.head_names if config.task.parts[name].tags_tokens]:
+        rule = "of several adapters a row has one answer; a trial of the others (task.only)"
+        raise ConfigError(f"{folder}: {', '.join(tagging)} has a tag for each token, and {rule}")
     tasks = config.task.head_names or config.task.learned_in_turn
     if all((kept / task / _ADAPTER_CONFIG).exists() for task in tasks) and tasks:
         return [_Member(folder, config, kept / task, task) for task in tasks]

@@ -23,6 +23,7 @@ class TokenTaskConfig(TaskConfig):
     builder = "harness.task.token_labels:read_token_labels"
     predictor = "harness.trial.predict_tags:write_tags"
     needs_model = "text"
+    part_of_several = True
 
     name: Name
     split_seed: Natural

@@ -23,7 +23,7 @@ class ContinualEvaluation:
         self.modules = {
             name: make_module(trial, trial.model, part.metrics(), 1) for name, part in trial.task.parts.items()
         }
-        self.shares = {name: f"{name}/{share_name(name, each.metrics.names)}" for name, each in self.modules.items()}
+        self.shares = {name: f"{name}/{share_name(name, each.metrics)}" for name, each in self.modules.items()}
         splits = trial.splits
         self.splits = {"val": splits["validation"], "test": splits["test"]}
         self.rows: dict[str, list[dict[str, float]]] = {"val": [], "test": []}
