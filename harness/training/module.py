@@ -14,6 +14,7 @@ from harness.task.answer_spans import span_loss
 from harness.task.ctc import ctc_nats
 from harness.task.metrics import Metrics
 from harness.training.graphs import StepGraphs
+from harness.training.muon import outer_tensors
 from harness.training.schedules import rate
 
 Batch = dict[str, Tensor]
@@ -71,7 +72,8 @@ class TrialModule(nn.Module):
     """Trains `model(batch) -> logits` with an optimiser (AdamW by default), linear warm-up and a schedule to the end.
 
     `head_lr` is the learning rate of `model.head` and of the learned weights of tasks, `lr` that of everything else,
-    and the tensors in `fast` learn `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`.
+    and the tensors in `fast` learn `fast_ratio` times as fast (LoRA+). `warmup` is a share of `steps`. With
+    `matrices_apart` groups say whether they are `hidden`: of the matrices inside, without head, embeddings and output.
 
     Where rows have answers of several tasks, `losses` gives the loss of each, and they are added up. `penalty` is added
     to the loss, after `weigh` has weighted it by task. `written` returns further scores of an evaluation, of texts that
@@ -93,6 +95,7 @@ class TrialModule(nn.Module):
         warmup: float,
         steps: int,
         make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] = _FUSED,
+        matrices_apart: bool = False,
         schedule: str = "linear",
         decay: float = 0.2,
         fast: Collection[nn.Parameter] = (),
@@ -107,6 +110,7 @@ class TrialModule(nn.Module):
         self.model = model
         self.lr, self.head_lr, self.weight_decay = lr, head_lr, weight_decay
         self.warmup_steps, self.steps = round(warmup * steps), steps
+        self.matrices_apart = matrices_apart
         self.make_optimizer, self.schedule, self.decay = make_optimizer, schedule, decay
         self.metrics, self.penalty, self.weigh, self.losses = metrics, penalty, weigh, losses
         # By name: sharding replaces a model's weights.
@@ -191,15 +195,18 @@ class TrialModule(nn.Module):
         """The optimiser over groups of one learning rate each, decayed or not, before the first step."""
         fresh = [part for name, part in self.model.named_children() if name in ("head", "weighting")]
         head = {id(tensor) for part in fresh for tensor in part.parameters()}
-        members: dict[tuple[float, float], list[nn.Parameter]] = {}
+        outer = head | outer_tensors(self.model) if self.matrices_apart else head
+        members: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
         for name, tensor in self._trained():
             lr = self.head_lr if id(tensor) in head else self.lr
             lr *= self.fast_ratio if name in self.fast else 1.0
-            members.setdefault((lr, self.weight_decay if tensor.ndim >= 2 else 0.0), []).append(tensor)
+            hidden = self.matrices_apart and tensor.ndim == 2 and id(tensor) not in outer
+            members.setdefault((lr, self.weight_decay if tensor.ndim >= 2 else 0.0, hidden), []).append(tensor)
         optimizer = self.make_optimizer(
             [
                 {"params": tensors, "lr": lr, "initial_lr": lr, "weight_decay": decay}
-                for (lr, decay), tensors in members.items()
+                | ({"hidden": hidden} if self.matrices_apart else {})
+                for (lr, decay, hidden), tensors in members.items()
             ]
         )
         self.set_rate(optimizer, 0)

@@ -1,13 +1,14 @@
 """The optimiser that a configuration names: any class of torch.optim that makes one step a batch."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 
 from harness.config import Config, ConfigError, nearest
+from harness.training.muon import MuonWithAdamW
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 """Groups of tensors, each with its learning rate and its weight decay, to the optimiser of them all."""
@@ -15,8 +16,9 @@ MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 _UNFIT = {
     "LBFGS": "it evaluates the loss several times a step",
     "SparseAdam": "gradients here are dense",
-    "Muon": "it takes matrices alone, and heads have biases",
 }
+MUON = "Muon"
+"""It takes matrices alone: AdamW, with its usual arguments, trains the rest."""
 _OWN_KEYS = {"lr": "optimizer.lr", "weight_decay": "optimizer.weight_decay"}
 
 
@@ -41,10 +43,13 @@ def check_optimizer(config: Config) -> None:
     if "weight_decay" not in known and named.weight_decay:
         rule = f"{named.name} has none; optimizer.weight_decay=0.0"
         mistakes.append(f"optimizer.weight_decay={named.weight_decay}: {rule}")
+    if named.name == MUON and config.trainer.sharded:
+        rule = "Muon takes whole matrices, which are spread there; trainer=ddp, or optimizer.name=AdamW"
+        mistakes.append(f"optimizer.name=Muon trainer.strategy=fsdp: {rule}")
     if mistakes:
         raise ConfigError(*mistakes)
     try:
-        kind([torch.nn.Parameter(torch.zeros(1))], lr=named.lr, **_given(arguments))
+        kind([torch.nn.Parameter(torch.zeros(1, 1))], lr=named.lr, **_given(arguments))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer.name={named.name}: {str(error).splitlines()[0]}") from None
 
@@ -73,11 +78,26 @@ def check_scaled(config: Config) -> None:
 
 
 def make_optimizer(config: Config, *, fused: bool) -> MakeOptimizer:
-    """The optimiser as configured; `fused` is for AdamW, several times faster in that form, if no argument says it."""
+    """The optimiser as configured; `fused` is for AdamW, beside Muon, too: several times faster in that form.
+
+    An argument that says it comes first.
+    """
     kind, arguments = _kinds()[config.optimizer.name], _given(config.optimizer.arguments or {})
+    if config.optimizer.name == MUON:
+        return lambda groups: MuonWithAdamW(list(_apart(groups)), arguments, fused=fused)
     if config.optimizer.name == "AdamW":
         arguments = {"fused": fused} | arguments
     return partial(kind, **arguments)
+
+
+def _apart(groups: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Groups that say whether they are of hidden matrices; those that do not are divided, all matrices are taken so."""
+    for group in groups:
+        if "hidden" in group:
+            yield group
+            continue
+        for hidden in (True, False):
+            yield group | {"params": [each for each in group["params"] if (each.ndim == 2) == hidden], "hidden": hidden}
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from harness.trial import tracking
 from harness.trial.context import Report, TrialContext
 from harness.trial.inputs import evaluation_size, loader
 from harness.trial.methods import Method
-from harness.trial.optimizers import check_scaled, fuses, make_optimizer
+from harness.trial.optimizers import MUON, check_scaled, fuses, make_optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +121,7 @@ def make_module(
         warmup=optimizer.warmup,
         steps=steps,
         make_optimizer=make_optimizer(trial.config, fused=fused),
+        matrices_apart=optimizer.name == MUON,
         schedule=optimizer.schedule,
         decay=optimizer.decay,
         fast=trial.method.fast_parameters(model),

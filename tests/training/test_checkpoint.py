@@ -29,6 +29,7 @@ CASES = {
     "dylora": ["lora=dylora", "lora.rank=3"],
     "lora+, clipping": ["lora=lora_plus", "lora.rank=2", "optimizer.clip=0.5"],
     "accumulated": ["trainer.batch_size=3", "trainer.accumulate=5", "lora.dropout=0.3"],
+    "muon": ["lora=full", "optimizer.name=Muon", "optimizer.head_lr=0.01", "optimizer.clip=0.5"],
     "patience": ["trainer.patience=1", "optimizer.lr=0.02"],
 }
 
