@@ -165,7 +165,8 @@ class ModelConfig:
         """Return errors for texts of this many tokens."""
         if self.longest is None or max_length <= self.longest:
             return []
-        return [f"task.max_length={max_length}: model={self.name} has {self.longest} positions"]
+        where = f"task.max_length={max_length}: model={self.name} has {self.longest} positions"
+        return [f"{where}; task.max_length={self.longest}, or less"]
 
     def seq2seq_mistakes(self, max_source: int, max_target: int) -> list[str]:
         """Return errors for source and target texts of this many tokens."""
@@ -173,7 +174,8 @@ class ModelConfig:
         if self.longest is None or longest <= self.longest:
             return []
         lengths = f"task.max_source={max_source} and task.max_target={max_target}"
-        return [f"{lengths}: model={self.name} has {self.longest} positions"]
+        rule = "the two together" if self.one_sequence else "each"
+        return [f"{lengths}: model={self.name} has {self.longest} positions; {rule} {self.longest}, or less"]
 
     def token_mistakes(self, task: str, what: str) -> list[str]:
         """Return errors for a task that reads every token's features; `what` says what it does with them."""
@@ -195,7 +197,8 @@ class ModelConfig:
         if not self.one_sequence:
             return [f"probe={probe.name}: it asks a causal base for the next token; model={self.name} is none"]
         if self.longest is not None and probe.length > self.longest:
-            return [f"probe.length={probe.length}: model={self.name} has {self.longest} positions"]
+            where = f"probe.length={probe.length}: model={self.name} has {self.longest} positions"
+            return [f"{where}; probe.length={self.longest}, or less"]
         return []
 
     def missing_files(self) -> list[str]:

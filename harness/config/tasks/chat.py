@@ -79,7 +79,9 @@ class ChatTaskConfig(OwnTextsConfig, OwnDatasetConfig, WritingTaskConfig):
             return [*mistakes, f"model={model.name}: it has an encoder and a decoder; {rule}"]
         if model.longest is not None and self.max_length + self.max_new_tokens > model.longest:
             lengths = f"task.max_length={self.max_length} and task.max_new_tokens={self.max_new_tokens}"
-            mistakes.append(f"{lengths}: model={model.name} has {model.longest} positions for both")
+            mistakes.append(
+                f"{lengths}: model={model.name} has {model.longest} positions for both; together as many, or less"
+            )
         return mistakes
 
     def shown(self, target: str) -> list[str]:
