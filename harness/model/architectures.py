@@ -65,6 +65,13 @@ DECODERS: dict[str, dict[str, Any]] = {
 }
 """Causal language models, which classify by their last token."""
 
+BARE_DECODERS: dict[str, dict[str, Any]] = {
+    "cohere": _GROUPED,
+    "granite": _GROUPED,
+    "olmoe": _GROUPED | {"num_experts": 2, "num_experts_per_tok": 1},
+}
+"""Those that transformers has no classifier for."""
+
 SEQ2SEQ: dict[str, dict[str, Any]] = {
     "bart": _TEXT | _SEQ2SEQ,
     "marian": _TEXT | _SEQ2SEQ | {"pad_token_id": 99, "decoder_start_token_id": 99, "decoder_vocab_size": 100},
@@ -81,8 +88,10 @@ TEXT = ENCODERS | DECODERS | {name: SEQ2SEQ[name] for name in ("bart", "mbart", 
 _IMAGES = {"image_size": 32, "patch_size": 8}
 _SWIN = {"image_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2]}
 IMAGES: dict[str, dict[str, Any]] = {
+_OF_TWO = {"vision_config": _WIDE | _IMAGES, "text_config": _ENCODER}
     "beit": _WIDE | _IMAGES,
     "convnext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
+    "clip": _OF_TWO,
     "convnextv2": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
     "deit": _WIDE | _IMAGES,
     "dinov2": _WIDE | _IMAGES,
@@ -90,12 +99,21 @@ IMAGES: dict[str, dict[str, Any]] = {
     "regnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "groups_width": 4},
     "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
     "swin": _SWIN,
+    "siglip": _OF_TWO,
     "swinv2": _SWIN,
     "vit": _WIDE | _IMAGES,
 }
 """Networks over images."""
 
 _CONVOLUTIONS = {"conv_dim": [8, 8], "conv_stride": [5, 2], "conv_kernel": [10, 3], "num_feat_extract_layers": 2}
+BARE_IMAGES: dict[str, dict[str, Any]] = {
+    "dinov3_convnext": {"hidden_sizes": [8, 16], "depths": [1, 1], "image_size": 32},
+    "dinov3_vit": _WIDE | _IMAGES | {"num_register_tokens": 2},
+    "siglip_vision_model": _WIDE | _IMAGES,
+    "vit_mae": _WIDE | _IMAGES,
+}
+"""Those that transformers has no classifier for."""
+
 _SOUND = _WIDE | _CONVOLUTIONS | {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "vocab_size": 40}
 _SOUND |= {"classifier_proj_size": 16, "feat_extract_norm": "layer"}
 _WHISPER = {"num_mel_bins": 8, "max_source_positions": 50, "max_target_positions": 16, "classifier_proj_size": 16}
@@ -112,7 +130,7 @@ AUDIO: dict[str, dict[str, Any]] = {
 }
 """Networks over recordings: of raw samples, and Whisper's encoder over log-mel spectra."""
 
-_ALL = TEXT | SEQ2SEQ | IMAGES | AUDIO
+_ALL = TEXT | BARE_DECODERS | SEQ2SEQ | IMAGES | BARE_IMAGES | AUDIO
 
 
 def small_config(model_type: str) -> PreTrainedConfig:

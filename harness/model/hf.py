@@ -30,11 +30,11 @@ from harness.config import AnswerSpan, ConfigError, HfModelConfig, Outputs, Toke
 from harness.model.base import Network, Takes, linear, make_head
 from harness.model.generator import Generator
 from harness.model.hf_audio import AudioInput, HfAudioClassifier, audio_input, done_otherwise, hears, settle_config
-from harness.model.hf_classifier import HfAnswerFinder, HfClassifier, HfImageClassifier, HfTagger
+from harness.model.hf_classifier import HfAnswerFinder, HfClassifier, HfTagger
 from harness.model.hf_ctc import HfCtc, character_tokens, fresh_vocabulary, spells
 from harness.model.hf_heads import inner_name, output_layers
 from harness.model.hf_images import image_input
-from harness.model.hf_loading import base_folder, load_network, transformers_config
+from harness.model.hf_loading import base_folder, load_network, main_input, transformers_config
 from harness.model.hf_recognition import build_transcriber, prompted_tokens, writes
 from harness.model.hf_tokens import (
     copy_tokenizer,
@@ -44,6 +44,7 @@ from harness.model.hf_tokens import (
     tokenizer_of,
 )
 from harness.model.roles import targets_of
+from harness.model.hf_vision import HfImageClassifier, build_pooled, sees
 from harness.model.text import TextClassifier
 
 
@@ -82,10 +83,8 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
         raise ConfigError(f"model.language={config.language} model.translate={config.translate}: {rule}")
     if outputs == 0:
         return _generator(config, made, folder, stored)
-    if isinstance(outputs, int) and "vision" in _kinds(made):
-        made.num_labels = outputs
-        whole = _with_fresh_output(config, AutoModelForImageClassification, made, stored)
-        return HfImageClassifier(whole, image_input(folder, made.model_type), stored_head=config.head == "stored")
+    if "vision" in _kinds(made):
+        return _of_images(config, made, outputs, folder, stored)
     if "speech" in _kinds(made):
         return _audio(config, made, outputs, folder, stored)
     made.use_cache = False  # nothing is written: keys and values of earlier tokens are of no use
@@ -105,14 +104,20 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
 
 
 def _answer_finder(
+def _of_images(
+    config: HfModelConfig, made: PreTrainedConfig, outputs: Outputs, folder: Path, stored: Path | None
+) -> Network:
+    if not (isinstance(outputs, int) and config.pooling == "auto" and _has_image_head(made)):
+        return build_pooled(config, made, outputs, folder, stored is not None)
+    made.num_labels = outputs
+    whole = _with_fresh_output(config, AutoModelForImageClassification, made, stored)
+    return HfImageClassifier(whole, image_input(folder, made.model_type), stored_head=config.head == "stored")
+
+
     config: HfModelConfig, made: PreTrainedConfig, outputs: AnswerSpan, stored: Path | None
 ) -> HfAnswerFinder:
     made.num_labels = outputs
-    whole = _with_fresh_output(config, AutoModelForQuestionAnswering, made, stored)
-    if not inner_name(whole):  # T5 and its kin
-        rule = "question answering, whose head is apart from its base; an encoder such as BERT, or BART or GPT-2"
-        raise ConfigError(f"model.address={config.address}: transformers has no {made.model_type} for {rule}")
-    return HfAnswerFinder(whole)
+    return HfAnswerFinder(_with_fresh_output(config, AutoModelForQuestionAnswering, made, stored))
 
 
 def _audio(
@@ -222,13 +227,17 @@ def _kinds(made: PreTrainedConfig) -> tuple[str, ...]:
     kind = made.model_type
     if hears(kind):
         return ("speech", "recognition") if writes(kind) or spells(kind) else ("speech",)
-    if kind in modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES and not _has_sequence_head(made):
+    if not _has_sequence_head(made) and (_has_image_head(made) or sees(made)):
         return ("vision",)
     reads = _has_sequence_head(made) or getattr(made.get_text_config(), "vocab_size", None) is not None
     return (*(("text",) if reads else ()), *(("generator",) if _writer(made) is not None else ()))
 
 
 def _has_sequence_head(made: PreTrainedConfig) -> bool:
+def _has_image_head(made: PreTrainedConfig) -> bool:
+    return made.model_type in modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+
+
     return made.model_type in modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 
@@ -268,6 +277,13 @@ def _generator(config: HfModelConfig, made: PreTrainedConfig, found: Path, folde
 
 def _with_fresh_output(
     config: HfModelConfig, kind: Any, made: PreTrainedConfig, folder: Path | None
+_APART: dict[Any, str] = {
+    AutoModelForQuestionAnswering: "question answering, whose head is apart from its base; an encoder such as BERT, or "
+    "BART or GPT-2",  # T5 and its kin
+    AutoModelForImageClassification: "images, whose head is apart from its base; model=timm",
+}
+
+
 ) -> PreTrainedModel:
     """A network with its class's own head, whose output layer is fresh unless the stored one is asked for.
 
@@ -276,6 +292,9 @@ def _with_fresh_output(
     whole = load_network(config, kind, made, folder)
     if folder is not None and config.head == "fresh":
         heads = nn.ModuleDict({name: part for name, part in whole.named_children() if name != inner_name(whole)})
+    if not inner_name(whole):
+        rule = _APART.get(kind, "this task, whose head is apart from its base")
+        raise ConfigError(f"model.address={config.address}: transformers has no {made.model_type} for {rule}")
         layers = output_layers(heads, made.num_labels or 0)
         if not layers:
             raise ConfigError(

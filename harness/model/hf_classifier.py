@@ -1,9 +1,8 @@
-"""Transformers' own classifiers as networks of ours, over texts and over images.
+"""Transformers' own classifiers as networks of ours: of texts, and what those of images and recordings share.
 
-Shapes: B examples, L tokens, C classes, S pixels a side.
+Shapes: B examples, L tokens, C classes.
 """
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +13,9 @@ from transformers import PreTrainedModel
 from harness.config import ConfigError
 from harness.model.base import Network, TransformersForm
 from harness.model.hf_heads import inner_name, names_of, order_of, output_layers
-from harness.model.hf_images import ImageInput
 from harness.model.hf_loading import reload
 from harness.model.hf_tokens import copy_tokenizer
 from harness.model.roles import targets_of
-from harness.model.vision import rest_frozen_norms
 
 
 class HfClassifier(Network):
@@ -116,34 +113,6 @@ class HfAnswerFinder(HfClassifier):
             first.append(self({"ids": ids, "mask": torch.ones_like(ids), "types": torch.zeros_like(ids)})[0, 0])
         self.train(training)
         return not torch.equal(*first)
-
-
-class HfImageClassifier(HfClassifier):
-    """Images, brought to the mean and the deviation that the folder's preprocessor_config.json names."""
-
-    auto_class = "AutoModelForImageClassification"
-    task_type = None
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, whole: PreTrainedModel, reads: ImageInput, *, stored_head: bool = False) -> None:
-        super().__init__(whole, stored_head=stored_head)
-        for name, values in (("mean", reads.mean), ("std", reads.std)):
-            scaled = torch.tensor(values).view(3, 1, 1) * (1 / reads.factor)
-            self.register_buffer(name, scaled, persistent=False)
-        self._flips = reads.flip
-        self._resamples = "interpolate_pos_encoding" in inspect.signature(whole.forward).parameters
-
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits (B, C) of `images`: bytes (B, 1 or 3, S, S). A table of positions is resampled for another size."""
-        rest_frozen_norms(self.base)
-        images = (batch["images"].to(self.mean.dtype) - self.mean) / self.std  # one channel becomes three alike
-        if self._flips:
-            images = images.flip(1)
-        other_size = images.shape[-1] != getattr(self.whole.config, "image_size", images.shape[-1])
-        more = {"interpolate_pos_encoding": True} if self._resamples and other_size else {}
-        logits: Tensor = self.whole(pixel_values=images, **more).logits
-        return logits
 
 
 def checkpoint_layers(base: nn.Module) -> None:

@@ -9,10 +9,16 @@ from harness.config import ConfigError
 
 
 def inner_name(whole: PreTrainedModel) -> str:
-    """Return the name of the base within a transformers classifier; empty if it is the base itself."""
+    """Return the name of the base within a transformers classifier; empty if none is apart from its head.
+
+    The prefix of some, as of CLIP and SigLIP, is that of a larger network: they hold one of its parts.
+    """
     if isinstance(whole, WhisperForAudioClassification):  # its prefix is that of the encoder with a decoder
         return "encoder"
-    return whole.base_model_prefix if whole.base_model is not whole else ""
+    if whole.base_model is not whole:
+        return whole.base_model_prefix
+    parts = [name for name, part in whole.named_children() if isinstance(part, PreTrainedModel)]
+    return parts[0] if len(parts) == 1 and type(whole).__name__.endswith("Classification") else ""
 
 
 def output_layers(head: nn.Module, outputs: int) -> list[nn.Linear]:

@@ -10,7 +10,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForTextEncoding,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.models.auto import modeling_auto
 from transformers.utils import logging as transformers_logging
 
@@ -125,9 +132,19 @@ def load_network(
         ) from None
     except (OSError, RuntimeError, SafetensorError, ValueError, ImportError) as error:
         raise assets.AssetError(f"{where}: {' '.join(str(error).split())[:300]}") from None
-    _check_loaded(whole, report, where, all_of_it=whole_is_base or config.head == "stored")
+    bare = kind in (AutoModel, AutoModelForTextEncoding)
+    _check_loaded(whole, report, where, bare=bare, all_of_it=whole_is_base or config.head == "stored")
     loaded: PreTrainedModel = whole.train()  # transformers hands it out in evaluation mode: dropout would be off
     return loaded
+
+
+def main_input(made: PreTrainedConfig) -> str | None:
+    """What AutoModel's network of a configuration reads first: input_ids, pixel_values, …; None where it has none."""
+    known: Any = AutoModel._model_mapping
+    if type(made) not in known:
+        return None
+    kind = known[type(made)]
+    return getattr(kind[0] if isinstance(kind, tuple) else kind, "main_input_name", None)
 
 
 def reload(whole: PreTrainedModel, folder: Path) -> None:
@@ -153,13 +170,17 @@ def reload(whole: PreTrainedModel, folder: Path) -> None:
 _NO_POOLER = {"add_pooling_layer": False}
 
 
-def _check_loaded(whole: PreTrainedModel, report: dict[str, Any], where: str, *, all_of_it: bool) -> None:
+def _check_loaded(whole: PreTrainedModel, report: dict[str, Any], where: str, *, bare: bool, all_of_it: bool) -> None:
     """Raise AssetError for tensors that are missing, of another shape, or left over; with `all_of_it` a head's, too.
+
+    A `bare` network is a base alone, whatever its parts are called.
 
     Tensors of heads for other tasks are dropped, and named in the log.
     """
-    name = inner_name(whole)
+    name = "" if bare else inner_name(whole)
     prefix, is_base = f"{name or whole.base_model_prefix}.", not name
+    if is_base and hasattr(whole, whole.base_model_prefix):  # a part of the base that has the prefix for its name
+        prefix = ""
 
     def of_base(name: str) -> bool:
         return is_base or all_of_it or name.startswith(prefix)

@@ -59,8 +59,20 @@ def targets_of(base: nn.Module) -> dict[str, str]:
         if thirds and part not in found and len(thirds) == sum(role == "qkv" for role in roles.values()):
             found[part] = _parts(found["qkv"], index)
     output = base.get_output_embeddings() if isinstance(base, PreTrainedModel) else None  # PEFT leaves it out, too
-    linear = [name for name in roles if is_linear(module := base.get_submodule(name)) and module is not output]
+    linear = [
+        name
+        for name in roles
+        if is_linear(module := base.get_submodule(name)) and module is not output and not _is_uncalled(base, name)
+    ]
     return found | ({ALL_LINEAR: _pattern(linear, every)} if linear else {})
+
+
+def _is_uncalled(base: nn.Module, name: str) -> bool:
+    """Whether the attention around an output projection reads its weight and never calls it.
+
+    PEFT's `all-linear` puts an adapter there that changes nothing: without it what is computed is the same.
+    """
+    return isinstance(base.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention)
 
 
 def role_of(name: str, module: nn.Module) -> str:

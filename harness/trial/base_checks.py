@@ -3,6 +3,13 @@
 from harness.config import Config, ConfigError
 from harness.model import build_model, model_takes
 
+_WAYS = {
+    "vision": "; model=timm has networks of images",
+    "speech": "; those that read samples (wav2vec2, hubert, wavlm, …) and whisper are known",
+    "recognition": "; those that read samples (wav2vec2, hubert, wavlm, …) and whisper are known",
+}
+"""What is known instead, by the kind of model that a task needs."""
+
 
 def check_base(config: Config) -> None:
     """Raise ConfigError where a base that is described by its own files is at odds with the task or the configuration.
@@ -25,10 +32,11 @@ def _check_kind(config: Config) -> None:
     task, model = config.task, config.model
     found = model_takes(model)
     if task.model_kind is not None and task.model_kind not in found.kinds:
-        kinds = " or ".join(found.kinds) or "unknown"
+        kinds = " or ".join(found.kinds)
+        said = f"a base for {kinds} tasks" if kinds else "a base that is given its inputs in a way not known here"
         raise ConfigError(
-            f"model.address={found.address}: config.json says model_type={found.model_type}, a base for {kinds} "
-            f"tasks; task={task.name} needs a {task.model_kind} model"
+            f"model.address={found.address}: config.json says model_type={found.model_type}, {said}; "
+            f"task={task.name} needs a {task.model_kind} model{_WAYS.get(task.model_kind, '')}"
         )
     size = vars(task).get("image_size")
     if found.image_size is not None and size not in (None, found.image_size):

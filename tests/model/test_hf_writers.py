@@ -18,8 +18,8 @@ from transformers.models.auto.image_processing_auto import (
 
 from harness.config import ConfigError
 from harness.lora import LoraSpec, adapt
-from harness.model import build_model
-from harness.model.architectures import DECODERS, IMAGES, SEQ2SEQ, small_config
+from harness.model import build_model, model_tokens
+from harness.model.architectures import BARE_DECODERS, DECODERS, IMAGES, SEQ2SEQ, small_config
 from harness.model.hf import HfGenerator, HfImageClassifier
 from harness.model.hf_images import image_input
 from harness.model.roles import targets_of
@@ -27,7 +27,7 @@ from tests.model.hf_inputs import BATCH, named
 from tests.model.small import IDS, MASK, random_network, save_small, write_tokenizer
 
 
-@pytest.mark.parametrize("model_type", DECODERS)
+@pytest.mark.parametrize("model_type", [*DECODERS, *BARE_DECODERS])
 def test_a_causal_model_writes_what_it_writes_in_transformers(model_type, tmp_path):
     save_small(AutoModelForCausalLM, model_type, tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()

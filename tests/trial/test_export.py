@@ -11,8 +11,10 @@ from peft import (
     AutoPeftModelForSeq2SeqLM,
     AutoPeftModelForSequenceClassification,
 )
+from safetensors.torch import load_file
 from transformers import (
     AutoFeatureExtractor,
+    AutoModel,
     AutoModelForAudioClassification,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
@@ -26,9 +28,11 @@ from harness.config import ConfigError
 from harness.model.architectures import AUDIO, DECODERS, IMAGES, SEQ2SEQ, TEXT
 from harness.record import trial_path
 from harness.trial import TrialContext
+from harness.trial.evaluate import evaluate_saved
 from harness.trial.export import export_trial
 from harness.trial.predict import predict
 from harness.trial.run import run_trial
+from harness.trial.saved import find_saved
 from harness.trial.trained import find_trained, load_trained
 from tests.model.small import IDS, MASK, WORDS, save_small
 from tests.model.test_hf_audio import SOUNDS, batch_of
@@ -213,6 +217,34 @@ def test_an_image_classifier_loads(model_type, trained, tmp_path):
         with torch.no_grad():
             found = theirs(pixel_values=(images / 255 - mean) / std).logits
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bare_network_of_images_leaves_with_its_head_beside(trained, compose_plain, tmp_path, caplog):
+    save_small(AutoModel, "dinov3_vit", tmp_path / "base")
+    words = [
+        "task=digits",
+        "task.image_size=32",
+        *based_on(tmp_path / "base"),
+        "lora.targets=all-linear",
+        "lora.rank=2",
+    ]
+    made = trained(*words)
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    expected = logits_of(made, {"images": images})
+    for name in ("adapter", "merged"):
+        export_trial(made, tmp_path / name, merged=name == "merged")
+        assert "transformers has no class of DINOv3ViTModel with this head, which is in head" in caplog.text
+        theirs = loaded_as_the_card_says(tmp_path / name)
+        said = json.loads((tmp_path / name / "preprocessor_config.json").read_text())
+        mean, std = (torch.tensor(said[key]).view(3, 1, 1) for key in ("image_mean", "image_std"))
+        head = load_file(tmp_path / name / "head.safetensors")
+        with torch.no_grad():
+            features = theirs(pixel_values=(images / 255 - mean) / std).pooler_output
+        found = features @ head["weight"].T + head["bias"]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    for folder in (made.folder / "adapter", tmp_path / "adapter"):
+        found, _ = evaluate_saved(find_saved(str(folder)), compose_plain(*SHORT, *words), "test")
+        assert found.scores == made.entry.scores["test"]
 
 
 def test_pooled_features_load_and_the_head_lies_beside(trained, reviews, tmp_path):  # noqa: F811
