@@ -223,13 +223,16 @@ def takes(config: HfModelConfig) -> Takes:
     return Takes(str(config.address), made.model_type, _kinds(made))
 
 
+    if kind in modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES and not hears(kind):
+        return ()
 def _kinds(made: PreTrainedConfig) -> tuple[str, ...]:
     kind = made.model_type
     if hears(kind):
         return ("speech", "recognition") if writes(kind) or spells(kind) else ("speech",)
     if not _has_sequence_head(made) and (_has_image_head(made) or sees(made)):
         return ("vision",)
-    reads = _has_sequence_head(made) or getattr(made.get_text_config(), "vocab_size", None) is not None
+    has_vocabulary = getattr(made.get_text_config(), "vocab_size", None) is not None
+    reads = _has_sequence_head(made) or (has_vocabulary and main_input(made) in ("input_ids", None))
     return (*(("text",) if reads else ()), *(("generator",) if _writer(made) is not None else ()))
 
 
