@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from torch import nn
 
-from harness.base_layers.kinds import is_conv1d
+from harness.base_layers.kinds import is_conv1d, is_read_only
 from harness.base_layers.quantized import QuantizedLinear
 from harness.lora.adapted import replace, target_name
 from harness.lora.errors import SpecError
@@ -128,8 +128,12 @@ def expanded(base: nn.Module, targets: Iterable[str], names: Mapping[str, str]) 
         modules = {name: [module for module, _, _ in _matches(base, name, names)] for name in names}
         linear = [name for name, found in modules.items() if all(_is_linear(base, module) for module in found)]
         if not linear:
-            raise SpecError(f"target {target}: no name of the model's is of linear layers; valid: {', '.join(names)}")
+            raise SpecError(f"target {target}: the base has no linear layers that can be adapted{_valid(names)}")
         yield from linear
+
+
+def _valid(names: Mapping[str, str]) -> str:
+    return f"; valid: {', '.join(names)}" if names else "; lora=full trains the base as it is, lora=head the head alone"
 
 
 def _is_linear(base: nn.Module, module: str) -> bool:
@@ -150,7 +154,7 @@ def _matches(base: nn.Module, target: str, names: Mapping[str, str]) -> list[tup
         raise SpecError(f"target {target}: the pattern {pattern} matches no module")
     if not found:
         near = difflib.get_close_matches(target, names, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; valid: {', '.join(names)}"
+        hint = f"; did you mean {near[0]}?" if near else _valid(names)
         raise SpecError(f"target {target}: no such name, and as a pattern it matches no module{hint}")
     return [(name, index, count) for name in found]
 
@@ -167,6 +171,9 @@ def _targets_in(
         raise SpecError(
             f"target {target}: {parent} takes the weight out of {child} and never calls it; adapt other layers"
         )
+    if is_read_only(base, module):
+        rule = f"Mamba's kernels take the weight out of {module} and do not call it; PEFT refuses it, too"
+        raise SpecError(f"target {target}: {rule}; adapt other layers")
     layer = base.get_submodule(module)
     if count > 1:
         key = target if target.isidentifier() else f"part{index}of{count}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from torch import nn
 from transformers import PreTrainedModel
 
-from harness.base_layers.kinds import is_conv1d, is_experts
+from harness.base_layers.kinds import is_conv1d, is_experts, is_read_only
 
 ALL_LINEAR = "all-linear"
 
@@ -50,7 +50,7 @@ def targets_of(base: nn.Module) -> dict[str, str]:
     roles = {
         name: role_of(name, module)
         for name, module in base.named_modules()
-        if _has_form(module) and not name.startswith(tuple(around))
+        if _has_form(module) and not name.startswith(tuple(around)) and not is_read_only(base, name)
     }
     every = [name for name, _ in base.named_modules()]
     found = {role: _pattern([name for name in roles if roles[name] == role], every) for role in _in_order(roles)}

@@ -195,5 +195,5 @@ def test_all_linear_is_what_peft_calls_so():
 def test_all_linear_leaves_other_layers_out_and_is_refused_where_there_are_none():
     convolutions = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 4))
     assert adapt(convolutions, LoraSpec(2, 1.0, ("all-linear",)), {"conv": "0", "fc": "2"}) == {"2": 2}
-    with pytest.raises(SpecError, match="all-linear: no name of the model's is of linear layers; valid: conv"):
+    with pytest.raises(SpecError, match="all-linear: the base has no linear layers that can be adapted; valid: conv"):
         adapt(nn.Sequential(nn.Conv2d(3, 4, 3)), LoraSpec(2, 1.0, ("all-linear",)), {"conv": "0"})

@@ -6,24 +6,40 @@ import warnings
 import pytest
 import torch
 from transformers import (
+    ASTConfig,
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     DeiTForImageClassificationWithTeacher,
+    IBertModel,
+    Wav2Vec2BertConfig,
 )
 
 from harness.lora import LoraSpec, adapt, named_updates
+from harness.lora.errors import SpecError
 from harness.lora.inject import find_targets
 from harness.model import build_model, model_takes, model_tokens
-from harness.model.architectures import DECODERS, IMAGES, SEQ2SEQ, TEXT, small_config
+from harness.model.architectures import DECODERS, ENCODERS, IMAGES, SEQ2SEQ, TEXT, small_config
 from harness.model.hf import HfClassifier, HfGenerator
 from harness.model.roles import targets_of
 from harness.system.assets import AssetError
 from tests.model.hf_inputs import BATCH, named, rewritten
 from tests.model.small import IDS, MASK, random_network, save_small, three_steps, write_tokenizer
 
+MAMBAS = {
+    "mamba": {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 2, "vocab_size": 100},
+    "mamba2": {
+        "hidden_size": 16,
+        "state_size": 4,
+        "num_hidden_layers": 2,
+        "vocab_size": 100,
+        "num_heads": 4,
+        "head_dim": 8,
+    },
+}
 SPEC = LoraSpec(rank=1, scale=1.0, targets=())
 
 
@@ -237,11 +253,45 @@ def is_dropout(module):
         ("t5", ("text", "generator")),
         ("marian", ("text", "generator")),
         ("vit", ("vision",)),
+        ("dinov3_vit", ("vision",)),
     ],
 )
 def test_what_a_base_takes_is_told_from_config_json(model_type, kinds, tmp_path):
     small_config(model_type).save_pretrained(tmp_path)
     assert model_takes(named(tmp_path)).kinds == kinds
+
+
+@pytest.mark.parametrize("kind", [ASTConfig, Wav2Vec2BertConfig])
+def test_recordings_that_are_given_otherwise_are_for_no_task(kind, tmp_path):
+    """Both have filter banks of Kaldi's made of what they hear; one of them has a vocabulary, and reads no texts."""
+    kind().save_pretrained(tmp_path)
+    assert model_takes(named(tmp_path)).kinds == ()
+
+
+@pytest.mark.parametrize("model_type", MAMBAS)
+def test_all_linear_of_mamba_leaves_out_what_peft_refuses(model_type):
+    from peft import LoraConfig, get_peft_model
+
+    with torch.device("meta"):
+        base = AutoModel.from_config(AutoConfig.for_model(model_type, **MAMBAS[model_type]))
+    names = targets_of(base)
+    ours = [each.module for each in find_targets(base, ["all-linear"], names, SPEC)]
+    linear = {name for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
+    assert set(ours) == {name for name in linear if not name.endswith("out_proj")}
+    with pytest.raises(SpecError, match=r"Mamba's kernels take the weight out of layers\.0\.mixer\.out_proj"):
+        find_targets(base, [r".*out_proj"], names, SPEC)
+    assert set(get_peft_model(base, LoraConfig(target_modules=ours, r=1)).targeted_module_names) == set(ours)
+    with torch.device("meta"):
+        other = AutoModel.from_config(AutoConfig.for_model(model_type, **MAMBAS[model_type]))
+    with pytest.raises(ValueError, match="'out_proj' is incompatible with Mamba-based models"):
+        get_peft_model(other, LoraConfig(target_modules="all-linear", r=1))
+
+
+def test_a_base_without_linear_layers_is_said_to_have_none():
+    with torch.device("meta"):
+        base = IBertModel(AutoConfig.for_model("ibert", **ENCODERS["roberta"]), add_pooling_layer=False)
+    with pytest.raises(SpecError, match="all-linear: the base has no linear layers that can be adapted; lora=full"):
+        find_targets(base, ["all-linear"], targets_of(base), SPEC)
 
 
 @pytest.mark.parametrize("model_type", TEXT)
@@ -254,7 +304,6 @@ def test_three_steps_of_lora_on_all_linear_layers_are_those_of_peft(model_type, 
     adapt(own.base, LoraSpec(rank=2, scale=2.0, targets=("all-linear",), ranks=(of_one_output,)), own.targets)
     whole = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     with warnings.catch_warnings():  # of GPT-2's transposed weights, which PEFT sets right itself
-        ("dinov3_vit", ("vision",)),
         warnings.simplefilter("ignore")
         heads = {name.partition(".")[0] for name, _ in whole.named_parameters()} - {whole.base_model_prefix}
         targets = [f"{whole.base_model_prefix}.{name}" for name, _ in named_updates(own.base)]
