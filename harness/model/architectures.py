@@ -78,34 +78,34 @@ SEQ2SEQ: dict[str, dict[str, Any]] = {
     "mbart": _TEXT | _SEQ2SEQ,
     "mt5": _TEXT | _T5,
     "t5": _TEXT | _T5,
+    "t5gemma": {"encoder": _ROTARY, "decoder": _ROTARY},
 }
 """Encoders with decoders."""
 
-TEXT = ENCODERS | DECODERS | {name: SEQ2SEQ[name] for name in ("bart", "mbart", "t5")}
+TEXT = ENCODERS | DECODERS | {name: SEQ2SEQ[name] for name in SEQ2SEQ if name != "marian"}
 """The architectures with a head for sequences."""
 
 
 _IMAGES = {"image_size": 32, "patch_size": 8}
 _SWIN = {"image_size": 32, "patch_size": 4, "window_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2]}
-IMAGES: dict[str, dict[str, Any]] = {
 _OF_TWO = {"vision_config": _WIDE | _IMAGES, "text_config": _ENCODER}
+IMAGES: dict[str, dict[str, Any]] = {
     "beit": _WIDE | _IMAGES,
-    "convnext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
     "clip": _OF_TWO,
+    "convnext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
     "convnextv2": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
     "deit": _WIDE | _IMAGES,
     "dinov2": _WIDE | _IMAGES,
     "mobilenet_v2": {"depth_multiplier": 0.25, "image_size": 32},
     "regnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "groups_width": 4},
     "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
-    "swin": _SWIN,
     "siglip": _OF_TWO,
+    "swin": _SWIN,
     "swinv2": _SWIN,
     "vit": _WIDE | _IMAGES,
 }
 """Networks over images."""
 
-_CONVOLUTIONS = {"conv_dim": [8, 8], "conv_stride": [5, 2], "conv_kernel": [10, 3], "num_feat_extract_layers": 2}
 BARE_IMAGES: dict[str, dict[str, Any]] = {
     "dinov3_convnext": {"hidden_sizes": [8, 16], "depths": [1, 1], "image_size": 32},
     "dinov3_vit": _WIDE | _IMAGES | {"num_register_tokens": 2},
@@ -114,6 +114,7 @@ BARE_IMAGES: dict[str, dict[str, Any]] = {
 }
 """Those that transformers has no classifier for."""
 
+_CONVOLUTIONS = {"conv_dim": [8, 8], "conv_stride": [5, 2], "conv_kernel": [10, 3], "num_feat_extract_layers": 2}
 _SOUND = _WIDE | _CONVOLUTIONS | {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "vocab_size": 40}
 _SOUND |= {"classifier_proj_size": 16, "feat_extract_norm": "layer"}
 _WHISPER = {"num_mel_bins": 8, "max_source_positions": 50, "max_target_positions": 16, "classifier_proj_size": 16}

@@ -38,13 +38,14 @@ from harness.model.hf_loading import base_folder, load_network, main_input, tran
 from harness.model.hf_recognition import build_transcriber, prompted_tokens, writes
 from harness.model.hf_tokens import (
     copy_tokenizer,
+    decoder_start,
     first_id,
     generation_facts,
     special_ids,
     tokenizer_of,
 )
-from harness.model.roles import targets_of
 from harness.model.hf_vision import HfImageClassifier, build_pooled, sees
+from harness.model.roles import targets_of
 from harness.model.text import TextClassifier
 
 
@@ -103,7 +104,6 @@ def _built(config: HfModelConfig, outputs: Outputs, weights: bool) -> Network:
     return _pooled(config, made, outputs, stored)
 
 
-def _answer_finder(
 def _of_images(
     config: HfModelConfig, made: PreTrainedConfig, outputs: Outputs, folder: Path, stored: Path | None
 ) -> Network:
@@ -114,6 +114,7 @@ def _of_images(
     return HfImageClassifier(whole, image_input(folder, made.model_type), stored_head=config.head == "stored")
 
 
+def _answer_finder(
     config: HfModelConfig, made: PreTrainedConfig, outputs: AnswerSpan, stored: Path | None
 ) -> HfAnswerFinder:
     made.num_labels = outputs
@@ -209,12 +210,9 @@ def tokens(config: HfModelConfig) -> Tokens | None:
         return Tokens(None, 0, sample_rate=reads.rate, most_samples=reads.most)
     file = tokenizer_of(folder, f"model.address={config.address}")
     special, text = special_ids(folder, file), made.get_text_config()
-    decoder_start = special.decoder_start
-    if decoder_start is None:
-        decoder_start = getattr(made, "decoder_start_token_id", None)
     end = first_id(getattr(text, "eos_token_id", None)) if special.end is None else special.end
-    decoder_start = decoder_start if made.is_encoder_decoder else None
-    return Tokens(file, text.pad_token_id, end, decoder_start, config.separator, begin=special.begin)
+    start = decoder_start(generation_facts(folder), made) if made.is_encoder_decoder else None
+    return Tokens(file, text.pad_token_id, end, start, config.separator, begin=special.begin)
 
 
 def takes(config: HfModelConfig) -> Takes:
@@ -223,10 +221,10 @@ def takes(config: HfModelConfig) -> Takes:
     return Takes(str(config.address), made.model_type, _kinds(made))
 
 
-    if kind in modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES and not hears(kind):
-        return ()
 def _kinds(made: PreTrainedConfig) -> tuple[str, ...]:
     kind = made.model_type
+    if kind in modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES and not hears(kind):
+        return ()
     if hears(kind):
         return ("speech", "recognition") if writes(kind) or spells(kind) else ("speech",)
     if not _has_sequence_head(made) and (_has_image_head(made) or sees(made)):
@@ -236,11 +234,11 @@ def _kinds(made: PreTrainedConfig) -> tuple[str, ...]:
     return (*(("text",) if reads else ()), *(("generator",) if _writer(made) is not None else ()))
 
 
-def _has_sequence_head(made: PreTrainedConfig) -> bool:
 def _has_image_head(made: PreTrainedConfig) -> bool:
     return made.model_type in modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 
+def _has_sequence_head(made: PreTrainedConfig) -> bool:
     return made.model_type in modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 
@@ -254,9 +252,6 @@ def _writer(made: PreTrainedConfig) -> Any:
     return None
 
 
-_MARKS = ("decoder_start_token_id", "eos_token_id")
-
-
 def _generator(config: HfModelConfig, made: PreTrainedConfig, found: Path, folder: Path | None) -> HfGenerator:
     kind = _writer(made)
     if kind is None:
@@ -264,22 +259,24 @@ def _generator(config: HfModelConfig, made: PreTrainedConfig, found: Path, folde
             f"model.address={config.address}: a {made.model_type} writes no text; give a causal language model, or an "
             "encoder with a decoder"
         )
-    for key in _MARKS:  # transformers keeps these apart from what shapes the network
-        setattr(made, key, generation_facts(found).get(key, getattr(made, key, None)))
+    facts = generation_facts(found)  # transformers keeps these apart from what shapes the network
+    made.eos_token_id = facts.get("eos_token_id", getattr(made, "eos_token_id", None))
+    made.decoder_start_token_id = facts.get("decoder_start_token_id", getattr(made, "decoder_start_token_id", None))
+    if made.is_encoder_decoder:
+        made.decoder_start_token_id = decoder_start(facts, made)
     text = made.get_text_config()
     if made.eos_token_id is None:
         made.eos_token_id = getattr(text, "eos_token_id", None)
     if made.eos_token_id is None:
-        raise ConfigError(f"model.address={config.address}: neither of its two configurations has an {_MARKS[1]}")
+        raise ConfigError(f"model.address={config.address}: neither of its two configurations has an eos_token_id")
     made.pad_token_id = text.pad_token_id  # a network of several parts has the text's own within
     if made.is_encoder_decoder and made.decoder_start_token_id is None:
-        raise ConfigError(f"model.address={config.address}: neither of its two configurations has a {_MARKS[0]}")
+        said = "neither of its two configurations has a decoder_start_token_id, or a bos_token_id"
+        raise ConfigError(f"model.address={config.address}: {said}")
     base = load_network(config, kind, made, folder, whole_is_base=True)
     return HfGenerator(base, targets_of(base), config.beams)
 
 
-def _with_fresh_output(
-    config: HfModelConfig, kind: Any, made: PreTrainedConfig, folder: Path | None
 _APART: dict[Any, str] = {
     AutoModelForQuestionAnswering: "question answering, whose head is apart from its base; an encoder such as BERT, or "
     "BART or GPT-2",  # T5 and its kin
@@ -287,17 +284,19 @@ _APART: dict[Any, str] = {
 }
 
 
+def _with_fresh_output(
+    config: HfModelConfig, kind: Any, made: PreTrainedConfig, folder: Path | None
 ) -> PreTrainedModel:
     """A network with its class's own head, whose output layer is fresh unless the stored one is asked for.
 
     The layers before the output layer are the folder's, or fresh if it has none.
     """
     whole = load_network(config, kind, made, folder)
-    if folder is not None and config.head == "fresh":
-        heads = nn.ModuleDict({name: part for name, part in whole.named_children() if name != inner_name(whole)})
     if not inner_name(whole):
         rule = _APART.get(kind, "this task, whose head is apart from its base")
         raise ConfigError(f"model.address={config.address}: transformers has no {made.model_type} for {rule}")
+    if folder is not None and config.head == "fresh":
+        heads = nn.ModuleDict({name: part for name, part in whole.named_children() if name != inner_name(whole)})
         layers = output_layers(heads, made.num_labels or 0)
         if not layers:
             raise ConfigError(

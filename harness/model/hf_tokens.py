@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,13 @@ def pad_of(folder: Path, made: PreTrainedConfig) -> int:
     return first_id(getattr(made.get_text_config(), "eos_token_id", None)) or 0
 
 
+def decoder_start(facts: Mapping[str, Any], made: PreTrainedConfig) -> int | None:
+    """The id that a decoder starts from: where none is named that of a text's begin, as transformers has it."""
+    keys = ("decoder_start_token_id", "bos_token_id")
+    said = (facts.get(key, getattr(made, key, None)) for key in keys)
+    return next((each for each in said if each is not None), None)
+
+
 def first_id(said: object) -> int | None:
     """An id, or the first one of a list; None where there is none."""
     first = said[0] if isinstance(said, list) and said else said
@@ -92,11 +100,10 @@ def _pad_token(folder: Path) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class SpecialIds:
-    """The ids that the tokenizer sets before a text, that end one, and that a decoder starts from."""
+    """The ids that the tokenizer sets before a text, and that end one."""
 
     begin: int | None
     end: int | None
-    decoder_start: int | None
 
 
 def special_ids(folder: Path, file: Path) -> SpecialIds:
@@ -106,8 +113,7 @@ def special_ids(folder: Path, file: Path) -> SpecialIds:
     tokenizer = Tokenizer.from_file(str(file))
     plain, marked = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
     begins = bool(plain) and len(marked) > len(plain) and marked[0] != plain[0]
-    facts = generation_facts(folder)
-    return SpecialIds(marked[0] if begins else None, _end_of(facts), facts.get("decoder_start_token_id"))
+    return SpecialIds(marked[0] if begins else None, _end_of(generation_facts(folder)))
 
 
 def generation_facts(folder: Path) -> dict[str, Any]:

@@ -74,6 +74,21 @@ def test_an_encoder_with_a_decoder_writes_what_it_writes_in_transformers(model_t
     assert model_type == "marian" or written[0].tolist()[: row.shape[1] - 1] == row[0, 1:].tolist()
 
 
+def test_a_decoder_starts_from_the_begin_of_texts_where_nothing_else_is_named(tmp_path):
+    """T5Gemma: neither configuration has a decoder_start_token_id; the loss is that of transformers' own shift."""
+    theirs = save_small(AutoModelForSeq2SeqLM, "t5gemma", tmp_path)
+    facts = [json.loads((tmp_path / name).read_text()) for name in ("config.json", "generation_config.json")]
+    assert all(each.get("decoder_start_token_id") is None for each in facts)
+    assert model_tokens(named(tmp_path)).start == 2
+    own = build_model(named(tmp_path), 0).eval()
+    labels = IDS[:, 1:5].contiguous()
+    shifted = torch.cat([torch.full((3, 1), 2), labels[:, :-1]], 1)
+    with torch.no_grad():
+        logits = own({"ids": IDS, "mask": MASK, "decoder_ids": shifted})
+        expected = theirs(IDS, attention_mask=MASK, labels=labels).logits
+    torch.testing.assert_close(logits, expected, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("model_type", IMAGES)
 def test_image_logits_equal_those_of_transformers(model_type, tmp_path):
     save_small(AutoModelForImageClassification, model_type, tmp_path, num_labels=3)
