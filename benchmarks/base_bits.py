@@ -42,7 +42,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Figures:
-    """What one candidate takes: bytes that are counted, predicted and measured, and seconds of the median step."""
+    """Figures of one candidate: bytes that are counted, predicted and measured, and seconds of the median step."""
 
     counted: int
     predicted: int

@@ -1,4 +1,4 @@
-"""What a terminal shows of the rank sweep, replayed from its records, for the blocks of docs/how-to/terminal.md."""
+"""Captures of a terminal during the rank sweep, replayed from its records, for docs/how-to/terminal.md."""
 
 import tempfile
 import time
@@ -90,7 +90,7 @@ def _log(_: Path, records: Sequence[Record], width: int) -> Iterator[str]:
 
 
 def _answer(folder: Path, records: Sequence[Record], width: int) -> list[str]:
-    """What run=study and run=report print at the end."""
+    """Return the lines that run=study and run=report print at the end."""
     pictures = [path.name for path in sorted((CURATED / _STUDY).glob("*.png"))]
     files = ["report.html", "table.md", "table.csv", harness.record.RECORDS, *pictures]
     return answer_text(_STUDY, read_groups(folder), files, Path("results") / _STUDY, width).splitlines()

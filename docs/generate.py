@@ -71,7 +71,7 @@ def margins(_: str) -> str:
 
 
 def terminal(words: str) -> str:
-    """What a terminal or a log shows of the rank sweep, replayed from its records."""
+    """Return a capture of a terminal or a log during the rank sweep, replayed from its records."""
     from captures import capture
 
     return capture(words)

@@ -12,7 +12,7 @@ _MAMBAS = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 
 
 def is_read_only(base: nn.Module, name: str) -> bool:
-    """Whether a layer in a network of transformers is one that the kernels of Mamba read without calling it.
+    """Return whether a layer in a network of transformers is one that the kernels of Mamba read without calling it.
 
     Those that PEFT (0.21) refuses to adapt.
     """

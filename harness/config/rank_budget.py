@@ -50,7 +50,7 @@ class RankBudget:
     present: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def covers(self, point: Point) -> bool:
-        """Whether a point has the ranks of all groups; a baseline's has none."""
+        """Return whether a point has the ranks of all groups; a baseline's has none."""
         return set(self.costs) <= set(point)
 
     def used(self, point: Point) -> int:
@@ -109,7 +109,7 @@ class SearchedBudget:
     most: int
 
     def covers(self, point: Point) -> bool:
-        """Whether a point has a rank; a baseline's has none."""
+        """Return whether a point has a rank; a baseline's has none."""
         return not self.values.keys().isdisjoint(point)
 
     def used(self, point: Point) -> int:

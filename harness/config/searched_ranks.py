@@ -36,7 +36,7 @@ class PriceConfig:
 
 
 def is_rank(key: str) -> bool:
-    """Whether a key is a rank that a budget can be kept by."""
+    """Return whether a key is a rank that a budget can bound."""
     return key in ("lora.rank", "lora.task_rank") or key.startswith("lora.task_ranks.")
 
 
@@ -57,7 +57,7 @@ def shaping(space: Space) -> Space:
 def searched_rank_mistakes(
     space: Space, bounds: Collection[str], *, joint: bool, baselines: Mapping[str, Collection[str]]
 ) -> Iterator[str]:
-    """What keeps ranks of a space from sharing a budget; `baselines` are the keys that each tunes."""
+    """The reasons why ranks of a space cannot share a budget; `baselines` are the keys that each tunes."""
     if not joint:
         yield "sweep.budget: searched ranks share it in sweep.mode=joint; arms that are compared have their own ranks"
         return

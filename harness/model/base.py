@@ -184,7 +184,7 @@ class Network(nn.Module):
 
     @property
     def reads_tokens(self) -> bool:
-        """Whether a task's head reads every token of a row, beside others that read one vector."""
+        """The head of a task reads every token of a row, beside others that read one vector."""
         return isinstance(self.head, Heads) and bool(self.head.of_tokens)
 
     def answer(self, features: Tensor, batch: dict[str, Tensor], tokens: Tensor | None = None) -> Tensor:

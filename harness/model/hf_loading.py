@@ -139,7 +139,7 @@ def load_network(
 
 
 def main_input(made: PreTrainedConfig) -> str | None:
-    """What AutoModel's network of a configuration reads first: input_ids, pixel_values, …; None where it has none."""
+    """Return the first input of AutoModel's network: input_ids, pixel_values, …; None if there is none."""
     known: Any = AutoModel._model_mapping
     if type(made) not in known:
         return None

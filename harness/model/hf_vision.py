@@ -23,7 +23,7 @@ from harness.model.vision import rest_frozen_norms
 
 
 def sees(made: PreTrainedConfig) -> bool:
-    """Whether what AutoModel makes of a configuration reads images, and no texts beside them."""
+    """Return whether the network that AutoModel makes of a configuration reads images, and no texts."""
     return getattr(made.get_text_config(), "vocab_size", None) is None and main_input(made) == "pixel_values"
 
 
@@ -52,7 +52,7 @@ class Seeing(Network):
         self._patch: int | None = made.patch_size if "noise" in own else None
 
     def seen(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        """What transformers' network reads of `images`: bytes (B, 1 or 3, S, S). A table of positions is resampled."""
+        """The input of transformers' network for `images`, bytes (B, 1 or 3, S, S); positions are resampled."""
         images = (batch["images"].to(self.mean.dtype) - self.mean) / self.std  # one channel becomes three alike
         if self._flips:
             images = images.flip(1)
@@ -136,7 +136,7 @@ def build_pooled(config: HfModelConfig, made: PreTrainedConfig, outputs: Outputs
 
 
 def _features(config: HfModelConfig, made: PreTrainedConfig, reads: ImageInput) -> int:
-    """How many numbers a bare network makes of an image: asked of one without memory."""
+    """The number of features of an image in a bare network, asked of one without memory."""
     size = getattr(made, "image_size", None)
     side = size if isinstance(size, int) else 224
     try:
@@ -153,7 +153,7 @@ def _features(config: HfModelConfig, made: PreTrainedConfig, reads: ImageInput) 
 
 
 def _tokens_beside(base: nn.Module) -> int:
-    """How many tokens stand before those of patches: class tokens and registers."""
+    """The number of tokens before those of patches: class tokens and registers."""
     named: Mapping[str, Tensor] = {name.rpartition(".")[2]: tensor for name, tensor in base.named_parameters()}
     token = named.get("cls_token", named.get("class_embedding"))
     if token is None:

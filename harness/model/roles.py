@@ -68,7 +68,7 @@ def targets_of(base: nn.Module) -> dict[str, str]:
 
 
 def _is_uncalled(base: nn.Module, name: str) -> bool:
-    """Whether the attention around an output projection reads its weight and never calls it.
+    """Return whether the attention around an output projection reads its weight and never calls it.
 
     PEFT's `all-linear` puts an adapter there that changes nothing: without it what is computed is the same.
     """

@@ -94,7 +94,7 @@ def measure_of(entry: Record, task: str) -> str:
 
 
 def _tags_tokens(entry: Record, task: str) -> bool:
-    """Whether each token of a row has an answer, of which the data count how many there are."""
+    """Return whether each token of a row has an answer, which the data count."""
     return "tokens" in entry.data.tasks[task].details
 
 

@@ -114,7 +114,7 @@ def read_page(folder: Path) -> dict[str, Any] | None:
 
 
 def read_groups(folder: Path) -> list[Group]:
-    """What the records of a study say of each group of its trials that are compared, with nothing written."""
+    """Return the groups of a study's trials that are compared, with their answers; nothing is written."""
     return [group for part in _by_kind(record.read(folder), folder) for group in part.groups]
 
 

@@ -53,7 +53,7 @@ class TagMetrics(Metrics):
         return [len(mine & theirs), len(mine), len(theirs), right, len(wanted)]
 
     def beside(self, rows: Tensor) -> Tensor:
-        """Of its spans, or of plain tags of its tokens, how many are there, are found, and are right."""
+        """Counts of its spans, or of its tokens with plain tags: there, found, and right."""
         right, found, there, right_tokens, tokens = rows[:, 2:].unbind(1)
         return torch.stack([there, found, right] if self.with_spans else [tokens, tokens, right_tokens], 1)
 

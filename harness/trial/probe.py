@@ -12,7 +12,7 @@ from harness.trial.masked_probe import ProbeLoss
 
 
 class ProbeModule(Protocol):
-    """What the module of a probe has; `config` is of that probe's own class."""
+    """The functions of a probe's module; `config` is of that probe's own class."""
 
     def probe_loss(
         self, config: Any, source: ModelConfig, model: Network, device: torch.device, between: Callable[[], None]

@@ -1,4 +1,4 @@
-"""What searched ranks cost in parameters, counted from shapes at each combination of what else is searched."""
+"""The cost of searched ranks in parameters, counted from shapes at each combination of what else is searched."""
 
 import dataclasses
 import itertools
