@@ -19,6 +19,7 @@ from harness.config.arm_checks import (
 from harness.config.device_checks import device_mistake, spread_mistakes
 from harness.config.methods import PRUNERS, SAMPLERS, method_mistakes
 from harness.config.models import ModelConfig
+from harness.config.packed_sequences import packed_sequence_mistakes
 from harness.config.schema import ROWS_ALONE, SHAPES_ALONE, Config, SweepConfig, Usual
 from harness.config.schema_errors import schema_mistake, shown
 from harness.config.space import flattened
@@ -57,6 +58,7 @@ def check(tree: Mapping[str, Any]) -> Config:
         *_quantization_mistakes(config),
         *pack_mistakes(config),
         *_precision_mistakes(config),
+        *packed_sequence_mistakes(config),
     ]
     if mistakes:
         raise ConfigError(*mistakes)

@@ -27,6 +27,8 @@ def fingerprint(config: Config, identity: Mapping[str, str]) -> str:
     del tree["trainer"]["activation_checkpointing"], tree["trainer"]["reuse_features"], tree["trainer"]["cuda_graphs"]
     if config.trainer.pad_to_multiple_of is None:
         del tree["trainer"]["pad_to_multiple_of"]
+    if not config.trainer.pack_sequences:
+        del tree["trainer"]["pack_sequences"]
     if not config.trainer.score_train:  # a trial from before there was this key is the same trial
         del tree["trainer"]["score_train"]
     if not config.trainer.measures:

@@ -102,7 +102,7 @@ _PRICES = (
 )
 _PRICES_OF = {
     "memory": ("optimizer.name", "optimizer.arguments"),
-    "flops": ("trainer.batch_size", "trainer.batch_tokens", "trainer.accumulate"),
+    "flops": ("trainer.batch_size", "trainer.batch_tokens", "trainer.accumulate", "trainer.pack_sequences"),
 }
 """What a rank costs depends on these, whatever is bounded, and of one bound alone."""
 

@@ -70,8 +70,9 @@ class TrainerConfig:
     a study begins, by measured steps, which are then in `settled`. With `reuse_features` what a frozen base, or the
     layers below the first that is adapted, give a row is computed once, where it is always the same. With `cuda_graphs`
     a GPU is given the kernels of a step as one graph, for shapes of batches that come often; `pad_to_multiple_of` makes
-    these fewer: the tokens of a training batch are padded to a multiple of it. `class_weights` are those of classes in
-    the loss of training: by name, or balanced, as each has rows; null: all alike.
+    these fewer: the tokens of a training batch are padded to a multiple of it. With `pack_sequences` several examples
+    stand in a row of a training batch, which are drawn at random, not by like length. `class_weights` are those of
+    classes in the loss of training: by name, or balanced, as each has rows; null: all alike.
     """
 
     epochs: Positive
@@ -95,6 +96,7 @@ class TrainerConfig:
     reuse_features: Flag = False
     cuda_graphs: Flag = True
     pad_to_multiple_of: Count | None = None
+    pack_sequences: Flag = False
     class_weights: Literal["balanced"] | Weights | None = None
 
     @property

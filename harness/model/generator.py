@@ -81,8 +81,13 @@ class Generator(Network):
         return self.causal
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits (B, L, V) at every token; where a batch says the `places` (B, T) of its labels, at these (B, T, V)."""
-        inputs = {"input_ids": batch["ids"], "attention_mask": batch["mask"]}
+        """Logits (B, L, V) at every token; where a batch says the `places` (B, T) of its labels, at these (B, T, V).
+
+        A batch of `positions` (B, L) in place of a mask has several examples in a row: each begins where these do not
+        go on by one, which transformers takes as the border that no attention crosses.
+        """
+        inputs = {"input_ids": batch["ids"]}
+        inputs |= {"position_ids": batch["positions"]} if "positions" in batch else {"attention_mask": batch["mask"]}
         if not self.causal:
             inputs["decoder_input_ids"] = batch["decoder_ids"]
         with _output_at(self.base, batch.get("places")):

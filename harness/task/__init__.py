@@ -13,7 +13,7 @@ from harness.task.mixture import MixtureBatches, MixtureInputs, MixtureTask
 from harness.task.passages import Passages, cut_passages, hidden_places, read_documents
 from harness.task.ragged import cached
 from harness.task.replay import check_replay, with_replay
-from harness.task.sampling import LengthBatches
+from harness.task.sampling import LengthBatches, pieces_of
 from harness.task.seq2seq import Seq2seqTask
 from harness.task.seq2seq_inputs import Seq2seqInputs, Seq2seqSplit, SpecialTokens, encode_seq2seq
 from harness.task.speech import SpeechTask
@@ -60,6 +60,7 @@ __all__ = [
     "guest_task_class",
     "hidden_places",
     "image_inputs",
+    "pieces_of",
     "read_documents",
     "read_frames",
     "read_measure",

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from harness.config import ModelConfig, Outputs, Tokens
 from harness.task.answers import Extract
 from harness.task.intake.findings import NO_FINDINGS, DataFindings
-from harness.task.sampling import LengthBatches
+from harness.task.sampling import LengthBatches, pieces_of
 
 if TYPE_CHECKING:
     from harness.task.constants import Batches
@@ -69,6 +69,10 @@ class Inputs(Dataset[int]):
     ) -> Sampler[list[int]]:
         """Row numbers of each batch of the first `rows` rows; the process is one of `world` that share them out."""
         return LengthBatches(self.lengths[:rows], size, seed, shuffle=shuffle, process_index=process_index, world=world)
+
+    def pieces(self, tokens: int, rows: Sequence[int]) -> list[list[int]]:
+        """The rows of a step of training in pieces of at most so many tokens."""
+        return pieces_of(self.training_lengths, tokens, rows)
 
     def sample(self, count: int) -> range:
         """Some rows that go into one batch, at most `count`."""

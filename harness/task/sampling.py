@@ -1,6 +1,6 @@
-"""Batches of rows of near-equal length, in an order that the seed decides."""
+"""Batches of rows of near-equal length, in an order that the seed decides, and what of a batch goes into one pass."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -55,3 +55,16 @@ class LengthBatches(Sampler[list[int]]):
             batch for piece in pieces for batch in self._split(piece[np.argsort(self.lengths[piece], kind="stable")])
         ]
         return [batches[index] for index in draw.permutation(len(batches))]
+
+
+def pieces_of(lengths: np.ndarray, tokens: int, rows: Sequence[int]) -> list[list[int]]:
+    """The rows, longest first, in pieces of at most so many tokens, padding counted; one that is longer is alone."""
+    pieces: list[list[int]] = []
+    room = 0
+    for row in sorted(rows, key=lambda row: -int(lengths[row])):
+        if not room:
+            pieces.append([])
+            room = max(1, tokens // max(1, int(lengths[row])))
+        pieces[-1].append(row)
+        room -= 1
+    return pieces

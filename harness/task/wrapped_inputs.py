@@ -43,6 +43,9 @@ class WrappedInputs(Inputs):
     ) -> Sampler[list[int]]:
         return self.own.batches(size, seed, shuffle=shuffle, process_index=process_index, world=world, rows=rows)
 
+    def pieces(self, tokens: int, rows: Sequence[int]) -> list[list[int]]:
+        return self.own.pieces(tokens, rows)
+
     def sample(self, count: int) -> range:
         return self.own.sample(count)
 

@@ -1,7 +1,7 @@
 """The training of one trial: its loop on Lightning Fabric, module, callbacks, checkpoints, distributed processes."""
 
 from harness.task.metrics import ClassMetrics, Metrics, MixtureMetrics, RegressionMetrics, TokenMetrics
-from harness.training.accumulation import in_parts, in_parts_of, pieces_of
+from harness.training.accumulation import in_parts, in_parts_of
 from harness.training.callbacks import (
     BestCheckpoint,
     CheckpointCallback,
@@ -69,7 +69,6 @@ __all__ = [
     "in_parts_of",
     "make_fabric",
     "mean_loss",
-    "pieces_of",
     "plan",
     "process_group",
     "random_state",

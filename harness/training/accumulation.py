@@ -26,21 +26,8 @@ def in_parts(inputs: Inputs, count: int, rows: Sequence[int]) -> dict[str, Any]:
 
 def in_parts_of(inputs: Inputs, tokens: int, rows: Sequence[int]) -> dict[str, Any]:
     """Split a batch into as many micro-batches as keep each at `tokens`; one batch if all rows fit."""
-    pieces = pieces_of(inputs.training_lengths, tokens, rows)
+    pieces = inputs.pieces(tokens, rows)
     return inputs.training_batch(rows) if len(pieces) == 1 else _in_pieces(inputs, pieces, rows)
-
-
-def pieces_of(lengths: np.ndarray, tokens: int, rows: Sequence[int]) -> list[list[int]]:
-    """The rows, longest first, in pieces of at most so many tokens, padding counted; one that is longer is alone."""
-    pieces: list[list[int]] = []
-    room = 0
-    for row in sorted(rows, key=lambda row: -int(lengths[row])):
-        if not room:
-            pieces.append([])
-            room = max(1, tokens // max(1, int(lengths[row])))
-        pieces[-1].append(row)
-        room -= 1
-    return pieces
 
 
 def _in_pieces(inputs: Inputs, pieces: Sequence[Sequence[int]], rows: Sequence[int]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def _key(config: Config, device: torch.device) -> str:
         "lora": config.lora.identity(),
         "batch_size": config.trainer.batch_size,
         "device": device.type,
-    }
+    } | ({"pack_sequences": True} if config.trainer.pack_sequences else {})
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 

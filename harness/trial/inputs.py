@@ -12,9 +12,11 @@ from harness.config import Config, Tokens
 from harness.model import base_file, model_tokens
 from harness.system import assets
 from harness.system.hub_models import digest_of_model, pinned_address
-from harness.task import Inputs, Task, build_task, tokenizer_files, train_tokenizer
+from harness.task import Inputs, Task, build_task, pieces_of, tokenizer_files, train_tokenizer
+from harness.task.packed_sequences import PackedSequences
 from harness.task.reading import Reading, read_by_tokenizer
-from harness.training import in_parts, in_parts_of, pieces_of
+from harness.task.wrapped_inputs import PaddedInputs
+from harness.training import in_parts, in_parts_of
 from harness.trial.guests import guest_digests
 
 _EVALUATION_ROWS = 64
@@ -49,7 +51,16 @@ def training_rows(config: Config, task: Task) -> Inputs:
     """The training split; of tasks that are learned one after another that of the first."""
     if config.task.in_turn:
         return next(iter(task.inputs_by_task("train", tokens_for(config, task)).values()))
-    return read_inputs(config, task, "train")
+    return arranged(config, read_inputs(config, task, "train"))
+
+
+def arranged(config: Config, train: Inputs) -> Inputs:
+    """The training split with its batches packed or padded further, as the trainer is to have them."""
+    if config.trainer.pack_sequences:
+        train = PackedSequences(train)
+    if config.trainer.pad_to_multiple_of is not None:
+        train = PaddedInputs(train, config.trainer.pad_to_multiple_of)
+    return train
 
 
 def tokens_for(config: Config, task: Task) -> Tokens | None:

@@ -43,7 +43,6 @@ from harness.system.study_files import CONFIG, SPLIT_ROWS
 from harness.task import SPLITS, Inputs, Task, build_task
 from harness.task.class_weights import weighted
 from harness.task.summary import short, write_rows
-from harness.task.wrapped_inputs import PaddedInputs
 from harness.training import Diverged, Pruned, ResourceMeter, broadcast_object, final_barrier
 from harness.training.accounting import is_out_of_memory
 from harness.trial import tracking
@@ -52,9 +51,10 @@ from harness.trial.constants import constant_scores
 from harness.trial.context import BEST, CHECKPOINTS, Report, TrialContext
 from harness.trial.continual.run import train_and_evaluate_continual
 from harness.trial.fingerprints import environment_of, identity
-from harness.trial.inputs import base_identity, loader, readings, tokens_for, training_collate
+from harness.trial.inputs import arranged, base_identity, loader, readings, tokens_for, training_collate
 from harness.trial.methods import Method
 from harness.trial.out_of_memory import what_ran_out
+from harness.trial.packed_sequences import check_packs_sequences
 from harness.trial.passes import feed, first_batch, step_bytes, step_flops
 from harness.trial.provenance import hardware, source, versions
 from harness.trial.running import RunningTrial, note_arithmetic, note_probe_loss
@@ -102,6 +102,8 @@ def run_trial(
         spread = config.trainer.sharded and config.trainer.devices > 1
         home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread
         model.to(home)
+        if config.trainer.pack_sequences:
+            check_packs_sequences(config.model.name, model, calibration, home)
         note_probe_loss(config, model, home, draft, when="before")
         add_task_weights(model, config)
         with spec_errors():
@@ -289,8 +291,7 @@ def _read(config: Config, task: Task) -> tuple[dict[str, Any], Inputs]:
     whole = {split: task.inputs(split, tokens) for split in SPLITS}
     if config.trainer.class_weights is not None:
         whole["train"] = weighted(whole["train"], task, config.trainer.class_weights)
-    if config.trainer.pad_to_multiple_of is not None:
-        whole["train"] = PaddedInputs(whole["train"], config.trainer.pad_to_multiple_of)
+    whole["train"] = arranged(config, whole["train"])
     return whole, whole["train"]
 
 

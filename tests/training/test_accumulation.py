@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from harness.config import ConfigError, check
 from harness.model.generator import Generator
-from harness.task import Inputs
-from harness.training import Plan, Trainer, in_parts, make_fabric, pieces_of
+from harness.task import Inputs, pieces_of
+from harness.training import Plan, Trainer, in_parts, make_fabric
 from harness.training.module import TrialModule
 from harness.trial import TrialContext
 from harness.trial.inputs import loader
