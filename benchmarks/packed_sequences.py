@@ -107,7 +107,7 @@ def _model(hidden: int, positions: int) -> HfGenerator:
 
 
 def _seconds(model: HfGenerator, batches: Sequence[dict[str, Tensor]]) -> float:
-    """Of the processor, for the passes and their ways back."""
+    """Return the processor's seconds for the passes and their ways back."""
     started = time.process_time()
     for batch in batches:
         mean_loss(model, batch).backward()

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text()
 RESULTS = (ROOT / "docs/reference/results.md").read_text()
 ANSWERS = (
     *("Smallest adapter", "No confirmed adapter", "Not decided", "Cannot rank", "Validation did not"),
-    *("Remembered best", "Best on validation"),
+    *("Remembered best", "Against runs of each task alone", "Best on validation"),
 )
 
 
@@ -40,11 +40,17 @@ def test_every_curated_study_is_whole_and_its_answer_is_quoted(study):
     answers = [line for line in lines if line.startswith(ANSWERS)]
     assert any(answer in RESULTS for answer in answers)
     assert f"results/curated/{study}/table.md" in RESULTS
-    pictures = {"Remembered best": ("matrices", "forgetting"), "Best on validation": ("multitask",)}
+    pictures = {
+        "Remembered best": ("matrices", "forgetting"),
+        "Against runs of each task alone": ("confirmed", "multitask"),
+        "Best on validation": ("multitask",),
+    }
     ranks = "layer_ranks" if (folder / "layer_ranks.png").exists() else "rank_curve"
     groups = [
         f"-{line.rpartition(', ')[2].replace('=', '_')}" for line in lines if line.startswith("## ") and "=" in line
     ]
+    if (folder / "study.tar.xz").exists() and "## Confirmed" in "\n".join(lines):
+        assert (folder / "confirmed.png").stat().st_size > 10_000
     for name in next(
         (pictures[key] for key in pictures for each in answers if each.startswith(key)), ("pareto", ranks)
     ):

@@ -49,6 +49,8 @@ def hints_of(kind: type, prefix: str = "") -> dict[str, list[object]]:
     """Every dotted key of the schema with the types that its value may have."""
     found: dict[str, list[object]] = {}
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if typing.get_origin(hint) is typing.ClassVar:  # no key: all of this kind have it alike
+            continue
         found.setdefault(prefix + name, []).append(hint)
         for part in schemas_in(hint):
             for key, hints in hints_of(part, f"{prefix}{name}.").items():

@@ -1,10 +1,10 @@
-"""What several examples in a row of a training batch (trainer.pack_sequences) do not go together with."""
+"""The settings that several examples in a row of a training batch (trainer.pack_sequences) exclude."""
 
 from harness.config.schema import Config
 
 
 def packed_sequence_mistakes(config: Config) -> list[str]:
-    """Why a task's examples cannot be packed; whether a base keeps them apart is found out when a trial begins."""
+    """The reasons why a task's examples cannot be packed; a trial tries whether its base keeps them apart."""
     if not config.trainer.pack_sequences:
         return []
     where, task, model = "trainer.pack_sequences=true", config.task, config.model

@@ -35,9 +35,7 @@ from harness.trial.trained import Trained, load_trained
 log = logging.getLogger(__name__)
 
 _PREFIX = "base_model.model."
-_LOOSE = (
-    "output=%s: transformers has no class of %s with this head, which is in %s; what loads the folder gives features"
-)
+_LOOSE = "%s: transformers has no class of %s with this head, which is in %s; what loads the folder gives features"
 
 
 def export_trial(trained: Trained, folder: Path, *, merged: bool) -> None:
@@ -66,7 +64,7 @@ def export_trial(trained: Trained, folder: Path, *, merged: bool) -> None:
             _write_adapter(network, form, trained, scratch)
             form.model.config.save_pretrained(scratch)  # type: ignore[union-attr, operator]
         if form.loose_head:
-            log.warning(_LOOSE, folder, type(form.model).__name__, HEAD)
+            log.warning(_LOOSE, f"output={folder}", type(form.model).__name__, HEAD)
             save_file({name: tensor.contiguous() for name, tensor in network.head.state_dict().items()}, scratch / HEAD)
         _copy_processors(trained, form, scratch, merged=merged)
         (scratch / "README.md").write_text(

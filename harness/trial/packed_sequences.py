@@ -1,4 +1,4 @@
-"""Whether a base keeps the examples apart that stand in one row of a training batch, tried before training.
+"""A test before training that a base keeps the examples apart that share a row of a batch.
 
 Shapes: B examples, T places that are looked at of each, V vocabulary.
 """
