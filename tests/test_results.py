@@ -42,7 +42,7 @@ def test_every_curated_study_is_whole_and_its_answer_is_quoted(study):
     assert f"results/curated/{study}/table.md" in RESULTS
     pictures = {
         "Remembered best": ("matrices", "forgetting"),
-        "Against runs of each task alone": ("confirmed", "multitask"),
+        "Against runs of each task alone": ("multitask",),
         "Best on validation": ("multitask",),
     }
     ranks = "layer_ranks" if (folder / "layer_ranks.png").exists() else "rank_curve"
