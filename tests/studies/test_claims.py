@@ -370,7 +370,7 @@ def test_learning_rates_with_too_few_seeds_two_steps_off_the_best_decide_nothing
     assert "3 seeds at the best rate, at a rate one step off" in judged.findings[0].figure
 
 
-def continual(maker, name, new, lost, change, learn="continued", seeds=3):
+def continual(maker, name, new, lost, change, learn="continued", seeds=3, orders=(("a", "b"),)):
     """An arm over two tasks whose first loses `lost` of its accuracy while the second is learned."""
     chosen = maker.confirm(name, arm=f"{name},{learn}", val=new, seeds=0)
     matrix = [[0.5, 0.5], [new, 0.5], [new - lost, new]]
@@ -384,7 +384,7 @@ def continual(maker, name, new, lost, change, learn="continued", seeds=3):
             trial=number,
             seeds=Seeds(trial=1000 + seed, split=0),
             adapter=dataclasses.replace(chosen.adapter, path=f"trials/{number:04d}/adapter"),
-            continual=Continual(tasks=["a", "b"], learn=learn, val=matrix),
+            continual=Continual(tasks=list(orders[seed % len(orders)]), learn=learn, val=matrix),
             continual_summary=ContinualSummary(new=new, kept=1),
             probe=Probe(before=2.0, after=2.0 + change + 0.001 * seed),
         )
@@ -418,6 +418,16 @@ def test_forgetting_is_compared_where_as_much_was_learned(maker, ours, change, v
     assert "new tasks 0.800 and 0.805" in judged.findings[0].figure
     assert f"{change + 0.001:+.3f} nats, full +1.001" in judged.findings[1].figure
     assert [finding.items for finding in judged.findings] == ["3 seeds, 1,000 test items", "3 seeds"]
+
+
+def test_with_several_orders_of_the_tasks_the_orders_are_what_is_repeated(maker):
+    orders = (("a", "b"), ("b", "a"))
+    continual(maker, "lora", 0.8, 0.02, 0.1, orders=orders)
+    continual(maker, "full", 0.8, 0.1, 1.0, orders=orders)
+    judged = forgetting.forgets_less(maker.study)
+    assert judged.verdict == "holds"
+    assert "earlier tasks lose 2.0 points, full 10.0: -8.0 points [-8.0, -8.0]" in judged.findings[0].figure
+    assert judged.findings[0].items == "3 seeds, 2 orders of the tasks"
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
