@@ -66,7 +66,7 @@ def test_what_is_said_of_the_whole_study_is_no_value_of_an_arm(tree, place, key)
         check(found)
 
 
-_TERMS = {"gemma_sentiment": ["model.accept_licence=true"]}  # what has to be read first
+_TERMS = {name: ["model.accept_licence=true"] for name in ("gemma_sentiment", "gemma_translation")}  # to be read first
 
 
 @pytest.mark.parametrize("name", [name for name in options("experiment") if name != "claims"])

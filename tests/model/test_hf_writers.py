@@ -79,7 +79,7 @@ def test_a_decoder_starts_from_the_begin_of_texts_where_nothing_else_is_named(tm
     theirs = save_small(AutoModelForSeq2SeqLM, "t5gemma", tmp_path)
     facts = [json.loads((tmp_path / name).read_text()) for name in ("config.json", "generation_config.json")]
     assert all(each.get("decoder_start_token_id") is None for each in facts)
-    assert model_tokens(named(tmp_path)).start == 2
+    assert model_tokens(named(tmp_path)).decoder_start == 2
     own = build_model(named(tmp_path), 0).eval()
     labels = IDS[:, 1:5].contiguous()
     shifted = torch.cat([torch.full((3, 1), 2), labels[:, :-1]], 1)

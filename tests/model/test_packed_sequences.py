@@ -21,8 +21,10 @@ from tests.task.test_packed_sequences import Examples
 SHORT_WINDOW = {"sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"]}
 STILL = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 BASES = {"gpt2": STILL, "llama": {}, "qwen2": {}, "gemma3_text": SHORT_WINDOW}
-APART = ("bloom", "falcon", "gpt_neo", "opt")
+APART = ("bloom", "falcon", "opt")
 """They count positions by themselves, or mask by them."""
+SHORT_ROWS = ("gpt_neo",)
+"""They keep examples apart, and take no row that is longer than their positions, as a trial may have."""
 ATTENTION = {"bloom": "eager", "gemma2": "eager", "gpt_neo": "eager"}
 """Where sdpa is not to be had."""
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 104}
@@ -122,7 +124,7 @@ def test_a_base_is_taken_where_it_keeps_examples_apart(model_type):
             found = mean_loss(own, PackedSequences(inputs).training_batch(range(6)))
             same = found.item() == pytest.approx(alone.item(), rel=1e-5)
     assert same == (model_type not in APART)
-    if same:
+    if same and model_type not in SHORT_ROWS:
         check_packs_sequences("mine", own, inputs, CPU)
     else:
         refused(own, inputs)

@@ -14,6 +14,7 @@ from transformers import BertModel
 from harness import record
 from harness.config import ConfigError, ContinualTaskConfig, check
 from harness.record import Record
+from harness.task import Inputs
 from harness.trial import TrialContext
 from harness.trial.adapt import count, method_of
 from harness.trial.continual.forgetting import summary
@@ -265,11 +266,19 @@ def test_rows_that_a_replay_cannot_join_are_refused_by_the_configuration(several
 
 
 def test_what_a_replay_cannot_join_is_refused_before_any_training(several, run, monkeypatch):
-    """As of a guest, of which the configuration does not tell."""
+    """As of a guest with inputs of its own, of which the configuration does not tell."""
+
+    def with_frames(inputs, rows):
+        batch = plain(inputs, rows)
+        return batch | ({"frames": torch.zeros(len(rows), 1)} if batch["labels"].ndim == 2 else {})
+
+    plain = Inputs.training_batch
+    monkeypatch.setattr(Inputs, "training_batch", with_frames)
     monkeypatch.setattr(ContinualTaskConfig, "_replay_mistakes", lambda config: [])
     made = several()
     made["task"]["tasks"]["third"] |= {"answer": "labels"}
-    with pytest.raises(ConfigError, match=r"task\.learn=replay: .*one answer a row; task\.learn=continued, separate"):
+    said = r"task\.learn=replay: for tasks of like inputs; task\.learn=continued, separate"
+    with pytest.raises(ConfigError, match=said):
         run(
             learn="replay",
             heads="separate",
