@@ -21,14 +21,15 @@ from tests.zygote import Zygote
 SLOW = """
     accumulation adapt address allocate allocated_arms analyse assets attributions bad_input chat_trial checkpoint
     checkpoint_callback choice_trial commands config config_file config_trees confirm confirmed continual corridor
-    crowd ctranslate2 ddp_followers delta_m dense docs docs_code evaluate export fastest features former_studies
-    gemma generation glue group_measure guest_measure guest_variant guests hf hf_audio hf_ctc hf_files hf_folders
-    hf_recognition hf_trial hf_vision hf_writers history house html hub_models hydra_checks image_table_trial
-    importance joint launchers layer_ranks main mixed_space multi_adapter objectives optimizers out_of_memory packed
-    packed_sequences packs page parent_study predict predict_files probe progress provenance qa_trial quantization
-    random_rows rebuild recurrent repeat round_trip rungs samplers searched_ranks searches security single speech
-    spread_bases study summary tagging text text_objectives timm tracking trained_experts transcripts transfer trial
-    two_level undo unlike_tasks unlike_trial vision worker
+    crowd ctranslate2 curate ddp_followers delta_m dense docs docs_code evaluate export fastest features
+    former_studies gemma generation glue group_measure group_values guest_measure guest_variant guests hf hf_audio
+    hf_ctc hf_files hf_folders hf_recognition hf_trial hf_vision hf_writers history house html hub_models
+    hydra_checks image_table image_table_trial importance intake_near_copies joint launchers layer_ranks main
+    mixed_space moments multi_adapter objectives optimizers out_of_memory packed packed_sequences packs page
+    parent_study predict predict_files probe progress provenance qa_trial quantization random_rows rebuild recurrent
+    repeat round_trip rungs samplers searched_ranks searches security single speech spread_bases study summary
+    surrogate tagging text text_objectives timm tracking trained_experts transcripts transfer trial two_level undo
+    unlike_tasks unlike_trial vision worker
 """
 
 RunHere = Callable[..., tuple[int, str, str]]
