@@ -70,12 +70,14 @@ def tasks_of(entry: Record) -> list[str]:
 
 def with_gradients(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Return the complete trials that compared gradients of several tasks, by arm: those that confirm, if any."""
-    compared = [each for each in records if each.state == "complete" and len(each.task_gradients.tasks) > 1]
-    again = [each for each in compared if each.phase == "confirm"]
+    compared = [
+        each
+        for each in records
+        if each.state == "complete" and len(each.task_gradients.tasks) > 1 and each.task_gradients.cosines
+    ]
     arms: dict[str, list[Record]] = {}
-    for each in again or compared:
-        if each.task_gradients.cosines:
-            arms.setdefault(each.arm, []).append(each)
+    for each in [each for each in compared if each.phase == "confirm"] or compared:
+        arms.setdefault(each.arm, []).append(each)
     return arms
 
 

@@ -101,9 +101,7 @@ def run_trial(
         _note_constants(config, task, splits, draft)
         spread = config.trainer.sharded and config.trainer.devices > 1
         home = torch.device("cpu") if spread else device  # no device may hold all of a model that is spread
-        model.to(home)
-        if config.trainer.pack_sequences:
-            check_packs_sequences(config.model.name, model, calibration, home)
+        _place(config, model, calibration, home)
         note_probe_loss(config, model, home, draft, when="before")
         add_task_weights(model, config)
         with spec_errors():
@@ -135,6 +133,13 @@ def run_trial(
             train_and_evaluate(trial)
     draft.record = replace(draft.record, time=replace(draft.record.time, total_s=time.perf_counter() - started))
     return _recorded(config, context, draft, end=end, mirror=mirror, accept=accept)
+
+
+def _place(config: Config, model: Network, train: Inputs, home: torch.device) -> None:
+    """Move the network to its device, and try there whether it takes packed rows, if asked. Raises ConfigError."""
+    model.to(home)
+    if config.trainer.pack_sequences:
+        check_packs_sequences(config.model.name, model, train, home)
 
 
 def _read_task(config: Config, folder: Path, draft: Draft) -> Task:
