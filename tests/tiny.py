@@ -2,6 +2,8 @@
 
 import os
 import random
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,17 @@ DEVICE = ("trainer.accelerator=gpu", "trainer.precision=32-true") if ON_GPU else
 GOOD = ("bright", "warm", "lovely", "clever", "tender", "funny")
 BAD = ("dull", "cold", "ugly", "stupid", "harsh", "boring")
 FILLER = ("the", "film", "is", "a", "story", "of", "people", "and", "music", "in", "town")
+
+
+def stop_at(stop: int) -> Callable[[int, dict[str, float]], bool]:
+    """The report of a trial that is asked to stop, as by a cluster, once it reports that step."""
+
+    def report(step: int, scores: dict[str, float]) -> bool:
+        if step == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    return report
 
 
 def write_base(folder: Path) -> Path:

@@ -1,8 +1,6 @@
 """Training steps as graphs of a GPU: each trial is what it is without them."""
 
 import csv
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from harness.system.signals import Interrupted, graceful_stop
 from harness.trial import TrialContext
 from harness.trial.run import run_trial
 from tests.model.small import save_small
+from tests.tiny import stop_at
 from tests.trial.test_hf_trial import SHORT, based_on, reviews  # noqa: F401  a fixture
 
 STEPS = ("trainer.accelerator=gpu", "trainer.max_steps=60", "trainer.epochs=50.0", "trainer.evaluations=3")
@@ -63,13 +62,8 @@ def test_a_trial_that_was_stopped_goes_on_bit_for_bit(run):
     words = [*STEPS, *FEW_SHAPES, "lora.rank=2", "lora.dropout=0.1", "model.dropout=0.1", "optimizer.lr=0.01"]
     whole, losses = run("whole", *words)
 
-    def stop(step, scores):
-        if step == 40:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return False
-
     with pytest.raises(Interrupted), graceful_stop():
-        run("parts", *words, report=stop)
+        run("parts", *words, report=stop_at(40))
     resumed, again = run("parts", *words)
     assert resumed.steps.resumed is not None
     assert again == losses

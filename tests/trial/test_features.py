@@ -1,8 +1,6 @@
 """trainer.reuse_features: the same scores with the base run once, and in each step where it is not always the same."""
 
 import functools
-import os
-import signal
 from collections import Counter
 
 import pytest
@@ -18,7 +16,7 @@ from harness.trial import TrialContext, features
 from harness.trial.adapt import prepare
 from harness.trial.fingerprints import fingerprint_of
 from harness.trial.run import run_trial
-from tests.tiny import ON_GPU
+from tests.tiny import ON_GPU, stop_at
 
 HEAD = ("lora=head", "model.dropout=0.0", "optimizer.head_lr=0.05", "trainer.max_steps=60", "trainer.epochs=9.0")
 HEAD += ("trainer.cuda_graphs=false",) * ON_GPU  # a graph runs the base without its forward being called
@@ -210,13 +208,8 @@ def test_a_trial_that_was_stopped_goes_on_bit_for_bit(trained, run, tmp_path):
     whole = run("whole", *words)
     features._kept.clear()
 
-    def stop(step, scores):
-        if step == 30:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return False
-
     with pytest.raises(Interrupted), graceful_stop():
-        run("parts", *words, report=stop)
+        run("parts", *words, report=stop_at(30))
     features._kept.clear()
     resumed = run("parts", *words)
     assert resumed.steps.resumed is not None

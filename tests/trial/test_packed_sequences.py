@@ -1,9 +1,7 @@
 """Whole trials on packed examples beside trials whose steps are of the same examples, padded."""
 
 import json
-import os
 import random
-import signal
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from harness.trial import TrialContext
 from harness.trial.run import run_trial
 from tests.model.small import save_small
 from tests.task.chat_fixtures import CHATML, save_base
+from tests.tiny import stop_at
 from tests.trial.test_hf_trial import based_on, pairs  # noqa: F401  a fixture
 
 PACKED = "trainer.pack_sequences=true"
@@ -138,13 +137,8 @@ def test_a_trial_that_was_stopped_goes_on_bit_for_bit(chats, llama, run):
     words = [*chats, *llama, PACKED, "lora.dropout=0.1", "trainer.max_steps=12", "trainer.evaluations=4"]
     whole, learned = run("whole", *words)
 
-    def stop(step, scores):
-        if step == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return False
-
     with pytest.raises(Interrupted), graceful_stop():
-        run("parts", *words, report=stop)
+        run("parts", *words, report=stop_at(6))
     resumed, same = run("parts", *words)
     assert resumed.steps.resumed is not None
     assert resumed.scores == whole.scores
